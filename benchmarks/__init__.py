@@ -1,0 +1,1 @@
+"""Measurements beside the workflow, run by hand."""

@@ -1,0 +1,116 @@
+"""What a network is made of, as data: the backbone's table of blocks, the exits' positions and heads."""
+
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Channels = Annotated[int, Field(ge=1, le=4096)]
+Stride = Annotated[int, Field(ge=1, le=2)]
+Repeats = Annotated[int, Field(ge=1, le=64)]
+Expansion = Annotated[int, Field(ge=1, le=16)]
+
+
+def _row(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+V2Row = Annotated[tuple[Expansion, Channels, Repeats, Stride], BeforeValidator(_row)]
+V1Row = Annotated[tuple[Channels, Repeats, Stride], BeforeValidator(_row)]
+Pixel = Annotated[float, Field(ge=0, le=255)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Block(_Frozen):
+    """One block of a backbone, its width multiplier applied."""
+
+    name: str
+    expansion: int
+    channels: int
+    stride: int
+
+
+class _Table(_Frozen):
+    width: Annotated[float, Field(gt=0, le=4)]
+    stem: Channels
+    input_offset: Pixel
+    input_divisor: Annotated[float, Field(gt=0, le=255)]
+
+    def scaled(self, channels: int) -> int:
+        """Return `channels` times the width multiplier, to the nearest multiple of 4, at least 4."""
+        return max(4, int(channels * self.width / 4 + 0.5) * 4)
+
+    def _expand(self, rows: list[tuple[int, int, int, int]]) -> list[Block]:
+        flat = [(t, self.scaled(c), s if i == 0 else 1) for t, c, n, s in rows for i in range(n)]
+        return [Block(name=f"block{i}", expansion=t, channels=c, stride=s) for i, (t, c, s) in enumerate(flat, start=1)]
+
+
+class MobileNetV2Table(_Table):
+    """MobileNetV2: inverted residuals with ReLU6, rows of (expansion, channels, repeats, stride); Sandler 2018."""
+
+    family: Literal["mobilenet_v2"] = "mobilenet_v2"
+    blocks: Annotated[list[V2Row], Field(min_length=1)]
+    last: Channels
+
+    def block_list(self) -> list[Block]:
+        """Return the blocks one by one, named block1, block2, ...; a row's stride belongs to its first block."""
+        return self._expand(self.blocks)
+
+
+class MobileNetV1Table(_Table):
+    """MobileNetV1: depthwise-separable blocks with ReLU, rows of (channels, repeats, stride); Howard et al. 2017."""
+
+    family: Literal["mobilenet_v1"] = "mobilenet_v1"
+    blocks: Annotated[list[V1Row], Field(min_length=1)]
+
+    def block_list(self) -> list[Block]:
+        """Return the blocks one by one, named block1, block2, ...; a row's stride belongs to its first block."""
+        return self._expand([(1, *row) for row in self.blocks])
+
+
+BackboneTable = Annotated[MobileNetV2Table | MobileNetV1Table, Field(discriminator="family")]
+
+
+class Architecture(_Frozen):
+    """A network: backbone, input size, and the block after which each early exit sits (none for the baseline)."""
+
+    backbone: BackboneTable
+    resolution: int
+    exits: list[str] = []
+    head: Literal["separable", "pooled"] = "pooled"
+    head_channels: list[int] = []
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the classifiers in order: exit1, exit2, ..., final."""
+        return [f"exit{i + 1}" for i in range(len(self.exits))] + ["final"]
+
+    @property
+    def input_range(self) -> tuple[float, float]:
+        """Smallest and largest value of a normalized pixel."""
+        low, high = self.normalize(np.array([0, 255], np.uint8))
+        return float(low), float(high)
+
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """Turn uint8 pixels into the float32 values that the network sees, any shape."""
+        table = self.backbone
+        return (images.astype(np.float32) - np.float32(table.input_offset)) / np.float32(table.input_divisor)
+
+    @model_validator(mode="after")
+    def _exits_fit(self) -> Self:
+        names = [block.name for block in self.backbone.block_list()]
+        param = f"exits.{self.backbone.family}"
+        for name in self.exits:
+            if name not in names:
+                raise ValueError(f"{param}: no {name!r}; the blocks are {names[0]} to {names[-1]}")
+        positions = [names.index(name) for name in self.exits]
+        if sorted(set(positions)) != positions:
+            raise ValueError(f"{param}: {self.exits} must ascend, each block once")
+        if self.exits and self.backbone.family == "mobilenet_v1" and positions[-1] == len(names) - 1:
+            raise ValueError(f"{param}: {self.exits[-1]} is the last block, where the final classifier sits already")
+        if self.head == "separable" and len(self.head_channels) != len(self.exits):
+            raise ValueError(f"exits.channels: {len(self.head_channels)} values for {len(self.exits)} exits of {param}")
+        return self

@@ -1,0 +1,294 @@
+"""COCO instances files and the photographs beside them.
+
+The raw layout that every source of photographs ends up in:
+
+    annotations/instances_train.json    annotations/instances_val.json
+    images/train.zip                    images/val.zip      stored, members <split>/<file_name>, sorted
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, FailFast, Field, TypeAdapter, ValidationError
+from tqdm import tqdm
+from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
+
+SPLITS = ("train", "val")
+
+LAYOUT = "annotations/instances_train.json, annotations/instances_val.json, images/train/ and images/val/"
+
+# COCO rounds box corners to hundredths, other tools to whole pixels or to one past the end.
+BOX_TOLERANCE = 2.0
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A listed photograph: stored size in pixels, and the share of it that its largest person box covers."""
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+    person_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A listed photograph that cannot be used: `reason` is a fixed phrase, `detail` what was found."""
+
+    id: int
+    file_name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Instances:
+    """An instances file: photographs and skips in order of id, and annotations that belong to no listed image."""
+
+    photographs: list[Photograph]
+    skips: list[Skip]
+    stray_annotations: int
+
+
+def annotations_path(folder: Path, split: str) -> Path:
+    """Return the instances file of a split."""
+    return folder / "annotations" / f"instances_{split}.json"
+
+
+def archive_path(folder: Path, split: str) -> Path:
+    """Return the zip of a split's photographs in the raw layout."""
+    return folder / "images" / f"{split}.zip"
+
+
+def member_name(split: str, file_name: str) -> str:
+    """Return the name of a photograph inside the zip of its split."""
+    return f"{split}/{file_name}"
+
+
+def read_instances(path: Path) -> Instances:
+    """Read an instances file and measure the largest person box of every image.
+
+    A box counts with its area inside the image, crowd boxes too: the scripts that define Visual Wake Words do not
+    look at `iscrowd`. (They take COCO's segmentation area where their paper says box area; boxes are used here.)
+    An image with an annotation of an unknown category, or with a person box that is not finite, has a negative side
+    or leaves the image by more than `BOX_TOLERANCE` pixels, is skipped: its label could not be trusted.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not JSON, keys missing or of the wrong type, no images, an id or a file name used twice, not
+            exactly one category named "person".
+    """
+    content = _parse(path)
+    images = sorted(content["images"], key=lambda image: image["id"])
+    if not images:
+        raise ValueError(f"{path}: images is empty; at least one image is needed")
+    _check_unique(path, "images[].id", (image["id"] for image in images))
+    _check_unique(path, "images[].file_name", (image["file_name"] for image in images))
+    shares, problems, stray = _measure(images, content["annotations"], content["categories"], _person(path, content))
+    photographs, skips = [], []
+    for row, image in enumerate(images):
+        if row in problems:
+            skips.append(Skip(image["id"], image["file_name"], *problems[row]))
+            continue
+        size = image["width"], image["height"]
+        photographs.append(Photograph(image["id"], image["file_name"], *size, float(shares[row])))
+    return Instances(photographs, skips, stray)
+
+
+def store_folder(source: Path, folder: Path) -> dict[str, tuple[int, int]]:
+    """Bring a folder in COCO layout (`LAYOUT`) into the raw layout, every file byte for byte.
+
+    Only listed photographs are stored. Some may be missing: what to do about these is for the reader of `folder` to
+    decide.
+
+    Args:
+        source: the folder in COCO layout.
+        folder: an existing, empty folder to fill.
+
+    Returns:
+        for each split, the photographs stored and the photographs listed.
+
+    Raises:
+        FileNotFoundError: the folder, a part of its layout or all photographs of a split are missing.
+        ValueError: as `read_instances`.
+    """
+    _check_layout(source)
+    (folder / "annotations").mkdir()
+    counts = {}
+    for split in SPLITS:
+        instances = read_instances(annotations_path(source, split))
+        names = [photograph.file_name for photograph in instances.photographs]
+        names += [skip.file_name for skip in instances.skips]
+        images = source / "images" / split
+        present = [name for name in names if (images / name).is_file()]
+        if not present:
+            raise FileNotFoundError(f"{images}: none of its {len(names)} listed photographs is there, e.g. {names[0]}")
+        shutil.copyfile(annotations_path(source, split), annotations_path(folder, split))
+        photographs = ((name, (images / name).read_bytes()) for name in sorted(present))
+        store_photographs(archive_path(folder, split), split, tqdm(photographs, f"store {split}", len(present)))
+        counts[split] = len(present), len(names)
+    return counts
+
+
+def store_photographs(path: Path, split: str, photographs: Iterable[tuple[str, bytes]]) -> None:
+    """Write photographs (file name, file content), in the order given, to the zip of a split: same bytes every time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in photographs:
+            archive.writestr(zipfile.ZipInfo(member_name(split, name), _EPOCH), content)
+
+
+def _plain_relative(name: str) -> str:
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise ValueError("must be a path below the folder of images, such as 000000000009.jpg")
+    return name
+
+
+_Id = Annotated[int, Field(ge=0, lt=2**63)]
+_Side = Annotated[int, Field(gt=0, lt=2**31)]
+
+
+class _Image(TypedDict):
+    id: _Id
+    file_name: Annotated[str, AfterValidator(_plain_relative)]
+    width: _Side
+    height: _Side
+
+
+class _Annotation(TypedDict):
+    image_id: _Id
+    category_id: _Id
+    bbox: Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class _Category(TypedDict):
+    id: _Id
+    name: str
+
+
+class _Content(TypedDict):
+    images: Annotated[list[_Image], FailFast()]
+    annotations: Annotated[list[_Annotation], FailFast()]
+    categories: Annotated[list[_Category], FailFast()]
+
+
+_CONTENT = TypeAdapter(_Content)
+_KEYS = tuple(sorted({key for part in (_Content, _Image, _Annotation, _Category) for key in part.__annotations__}))
+
+
+def _needed(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: content[key] for key in _KEYS if key in content}
+
+
+def _parse(path: Path) -> _Content:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        # Dropping segmentations as soon as they are parsed keeps COCO's 400 MB of JSON from becoming gigabytes.
+        return _CONTENT.validate_python(json.loads(path.read_bytes(), object_hook=_needed), strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_first(error)}; a COCO instances file is expected") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+
+
+def _first(error: ValidationError) -> str:
+    item = error.errors(include_url=False)[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).removeprefix(".")
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "missing":
+        return f"{place} is missing"
+    return f"{place or 'content'}: {message} (got {str(item['input'])[:60]!r})"
+
+
+def _check_unique(path: Path, what: str, values: Iterable[int | str]) -> None:
+    seen: set[int | str] = set()
+    twice: list[int | str] = []
+    for value in values:
+        (twice.append if value in seen else seen.add)(value)
+    if twice:
+        raise ValueError(f"{path}: {what} must differ, but {len(twice)} repeat, e.g. {_some(twice)}")
+
+
+def _some(values: list[Any], limit: int = 5) -> str:
+    return ", ".join(str(value) for value in values[:limit]) + (", ..." if len(values) > limit else "")
+
+
+def _person(path: Path, content: _Content) -> int:
+    categories = content["categories"]
+    _check_unique(path, "categories[].id", (category["id"] for category in categories))
+    persons = [category["id"] for category in categories if category["name"] == "person"]
+    if len(persons) != 1:
+        names = _some([category["name"] for category in categories])
+        raise ValueError(f'{path}: exactly one category must be named "person", {len(persons)} are (names: {names})')
+    return persons[0]
+
+
+def _measure(
+    images: list[_Image], annotations: list[_Annotation], categories: list[_Category], person: int
+) -> tuple[NDArray[np.float64], dict[int, tuple[str, str]], int]:
+    """Return the largest person share of each image, the images' problems by row, and the count of strays."""
+    ids = np.array([image["id"] for image in images], dtype=np.int64)
+    owners = np.array([annotation["image_id"] for annotation in annotations], dtype=np.int64)
+    kinds = np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
+    boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64).reshape(-1, 4)
+    rows = np.searchsorted(ids, owners).clip(max=len(ids) - 1)
+    listed = ids[rows] == owners
+
+    problems: dict[int, tuple[str, str]] = {}
+    known = np.isin(kinds, [category["id"] for category in categories])
+    for index in np.flatnonzero(listed & ~known):
+        problems.setdefault(int(rows[index]), ("unknown category", f"category_id {kinds[index]} is not listed"))
+
+    persons = listed & (kinds == person)
+    rows, boxes = rows[persons], boxes[persons]
+    sizes = np.array([(image["width"], image["height"]) for image in images], dtype=np.float64)[rows]
+    areas, usable = _clipped_areas(boxes, sizes)
+    for index in np.flatnonzero(~usable):
+        box, (width, height) = boxes[index].tolist(), sizes[index]
+        detail = f"person box {box} does not fit the {width:.0f} x {height:.0f} image"
+        problems.setdefault(int(rows[index]), ("bad box", detail))
+    shares = np.zeros(len(images))
+    np.maximum.at(shares, rows[usable], (areas / sizes.prod(axis=1))[usable])
+    return shares, problems, int((~listed).sum())
+
+
+def _clipped_areas(
+    boxes: NDArray[np.float64], sizes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the area of each box (x, y, width, height) inside its image, and whether the box can be used."""
+    left, top, wide, high = boxes.T
+    width, height = sizes.T
+    with np.errstate(invalid="ignore"):
+        right, bottom = left + wide, top + high
+        # A comparison with NaN is false, and an infinite box leaves every image: neither passes.
+        usable = (wide >= 0) & (high >= 0) & (np.minimum(left, top) >= -BOX_TOLERANCE)
+        usable &= np.maximum(right - width, bottom - height) <= BOX_TOLERANCE
+        across = (np.minimum(right, width) - np.maximum(left, 0)).clip(min=0)
+        down = (np.minimum(bottom, height) - np.maximum(top, 0)).clip(min=0)
+        return across * down, usable
+
+
+def _check_layout(source: Path) -> None:
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: no such folder")
+    missing = [str(path.relative_to(source)) for path in _layout(source) if not path.exists()]
+    if missing:
+        raise FileNotFoundError(f"{source}: lacks {', '.join(missing)}; a folder in COCO layout holds {LAYOUT}")
+
+
+def _layout(source: Path) -> Iterator[Path]:
+    for split in SPLITS:
+        yield annotations_path(source, split)
+        yield source / "images" / split

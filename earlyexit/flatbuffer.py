@@ -1,0 +1,241 @@
+"""The bytes of a .tflite file: packed small without changing an answer, and read for what its operators cost."""
+
+import math
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from earlyexit.quiet import quiet
+
+_IDENTIFIER = b"TFL3"
+_BUFFER_ALIGNMENT = 16  # Buffer.data in TensorFlow Lite's schema.fbs: force_align
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
+
+
+_OPERATORS = _names(schema.BuiltinOperator)
+_TYPES = _names(schema.TensorType)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a .tflite file.
+
+    `index` is its number in the file. `dtype` is TensorFlow Lite's name of the type in lower case ("int8"). `scale`
+    and `zero_point` are None where the tensor is not quantized, or is quantized per channel. `data_bytes` is the size
+    of its constant data, 0 for activations.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+    data_bytes: int
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of a .tflite file: its name in TensorFlow Lite ("CONV_2D"), inputs (constants too) and outputs.
+
+    `macs` counts the multiply-accumulates of convolutions, depthwise convolutions and fully connected layers for the
+    shapes in the file, padding included; it is 0 for all else. `weight_bytes` is the size of the constant inputs.
+    """
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    macs: int
+    weight_bytes: int
+
+
+def compact(model: bytes) -> bytes:
+    """Return the .tflite file `model` without what a microcontroller does not need, its equal vectors stored once.
+
+    Left out: names, description, signatures, metadata, calibration ranges, empty quantization records and unused
+    buffers. Shared: equal buffers, and all vectors of equal content; above all the per-channel zero points, which are
+    64-bit zeros, 8 bytes a channel. Weights that lie behind the flatbuffer (`Buffer.offset` in the schema: so
+    ai-edge-quantizer writes buffers of 1 KiB and more that sum to 256 KiB or more) are put into it, since TensorFlow
+    Lite Micro misses them there. Buffers keep their 16-byte alignment; tensors, operators, inputs and outputs keep
+    their order; the answers stay the same bit by bit. Equal input gives equal bytes, and a compact file comes back
+    unchanged.
+
+    Raises:
+        ValueError: `model` is no .tflite file, or a damaged one.
+    """
+    with quiet():  # imported here: it takes five seconds, talks, and only this function needs it
+        from tensorflow.lite.tools.flatbuffer_utils import strip_strings
+
+    content = _parsed(model)
+    strip_strings(content)
+    content.metadata = content.metadataBuffer = None
+    for graph in content.subgraphs:
+        for tensor in graph.tensors:
+            tensor.quantization = _trimmed(tensor.quantization)
+    _share_buffers(content)
+    builder = _SharingBuilder()
+    builder.Finish(content.Pack(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def operators(model: bytes) -> list[Operator]:
+    """Return the operators of the .tflite file `model` in the order in which they are executed.
+
+    Raises:
+        ValueError: `model` is no .tflite file, a damaged one, or has more than one subgraph.
+    """
+    content = _parsed(model)
+    graph = _only_graph(content)
+    tensors = _tensors(content, graph)
+    return [
+        _operator(_name(content.operatorCodes[entry.opcodeIndex]), tensors, entry.inputs, entry.outputs)
+        for entry in graph.operators
+    ]
+
+
+def interface(model: bytes) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the inputs and the outputs of the .tflite file `model`, with their scales and zero points.
+
+    Raises:
+        ValueError: `model` is no .tflite file, a damaged one, or has more than one subgraph.
+    """
+    content = _parsed(model)
+    graph = _only_graph(content)
+    tensors = _tensors(content, graph)
+    return [tensors[index] for index in graph.inputs], [tensors[index] for index in graph.outputs]
+
+
+def outside_buffers(model: bytes) -> int:
+    """Return how many buffers of the .tflite file `model` lie behind the flatbuffer, where TFLM misses them.
+
+    Raises:
+        ValueError: `model` is no .tflite file, or a damaged one.
+    """
+    return sum(_is_outside(buffer) for buffer in _unpacked(model).buffers)
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes a vector only where none of the same content has been written yet.
+
+    Offsets in a flatbuffer point forward to what was written before, so one vector can have any number of owners.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1024)
+        self._offsets: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray[Any, Any]) -> int:  # noqa: N802
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._offsets:
+            self._offsets[key] = super().CreateNumpyVector(x)
+        return self._offsets[key]
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
+        # Python's generated code knows nothing of force_align; bytes are what buffers hold.
+        return int(super().StartVector(elemSize, numElems, _BUFFER_ALIGNMENT if elemSize == 1 else alignment))
+
+
+def _unpacked(model: bytes) -> Any:
+    if bytes(model[4:8]) != _IDENTIFIER:
+        raise ValueError(f"not a .tflite file: bytes 4 to 8 are {bytes(model[4:8])!r}, expected {_IDENTIFIER!r}")
+    try:
+        content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    except (struct.error, ValueError, TypeError) as error:
+        raise ValueError(f"damaged .tflite file of {len(model):,} bytes: {error}") from error
+    if not (content.subgraphs and content.buffers and content.operatorCodes):
+        raise ValueError(f"damaged .tflite file of {len(model):,} bytes: no subgraph, buffer or operator code")
+    return content
+
+
+def _parsed(model: bytes) -> Any:
+    """Return `model` as the schema's ModelT, buffers that lie behind the flatbuffer put in their place."""
+    content = _unpacked(model)
+    for number, buffer in enumerate(content.buffers):
+        if _is_outside(buffer):
+            end = buffer.offset + buffer.size
+            if end > len(model):
+                raise ValueError(f"damaged .tflite file: buffer {number} ends at byte {end:,} of {len(model):,}")
+            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+        buffer.offset = buffer.size = 0
+    return content
+
+
+def _is_outside(buffer: Any) -> bool:
+    return int(buffer.offset) > 1  # 0: not used; 1: a placeholder while a file is being written
+
+
+def _only_graph(content: Any) -> Any:
+    if len(content.subgraphs) != 1:
+        raise ValueError(f".tflite file with {len(content.subgraphs)} subgraphs, expected 1")
+    return content.subgraphs[0]
+
+
+def _trimmed(quantization: Any) -> Any:
+    """Drop the calibration range, which no runtime reads, or the whole record where it has no scale."""
+    if quantization is None or quantization.scale is None or len(quantization.scale) == 0:
+        return None
+    quantization.min = quantization.max = None
+    return quantization
+
+
+def _share_buffers(content: Any) -> None:
+    """Keep one buffer of each content that a tensor uses; number 0 is the empty one by convention."""
+    numbers = {b"": 0}
+    buffers = [schema.BufferT()]
+    for graph in content.subgraphs:
+        for tensor in graph.tensors:
+            buffer = content.buffers[tensor.buffer]
+            data = b"" if buffer.data is None else bytes(buffer.data)
+            if data not in numbers:
+                numbers[data] = len(buffers)
+                buffers.append(buffer)
+            tensor.buffer = numbers[data]
+    content.buffers = buffers
+
+
+def _name(code: Any) -> str:
+    # Codes up to 127 used to have a field of one byte, which old readers still look at.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if number == schema.BuiltinOperator.CUSTOM and code.customCode is not None:
+        return str(code.customCode.decode())
+    return _OPERATORS.get(number, f"BUILTIN_{number}")
+
+
+def _tensors(content: Any, graph: Any) -> list[Tensor]:
+    return [_tensor(index, tensor, content.buffers[tensor.buffer].data) for index, tensor in enumerate(graph.tensors)]
+
+
+def _tensor(index: int, tensor: Any, data: Any) -> Tensor:
+    quantization = _trimmed(tensor.quantization)
+    per_tensor = quantization is not None and len(quantization.scale) == 1
+    return Tensor(
+        index=index,
+        shape=() if tensor.shape is None else tuple(int(size) for size in tensor.shape),
+        dtype=_TYPES.get(tensor.type, f"type_{tensor.type}").lower(),
+        scale=float(quantization.scale[0]) if per_tensor else None,
+        zero_point=int(quantization.zeroPoint[0]) if per_tensor else None,
+        data_bytes=0 if data is None else len(data),
+    )
+
+
+def _operator(name: str, tensors: list[Tensor], inputs: Iterable[int], outputs: Iterable[int]) -> Operator:
+    sources = tuple(tensors[index] for index in inputs if index >= 0)  # -1: an optional input left out
+    results = tuple(tensors[index] for index in outputs)
+    weight_bytes = sum(tensor.data_bytes for tensor in sources)
+    return Operator(name, sources, results, _macs(name, sources, results), weight_bytes)
+
+
+def _macs(name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> int:
+    if name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        return 0
+    weights = inputs[1].shape
+    # Multiplications for one value of the output: (out, height, width, in), (1, height, width, out) or (out, in).
+    each = math.prod(weights[1:3] if name == "DEPTHWISE_CONV_2D" else weights[1:])
+    return math.prod(outputs[0].shape) * each

@@ -1,0 +1,3 @@
+"""The two classes of Visual Wake Words."""
+
+CLASSES = ("no person", "person")

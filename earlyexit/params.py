@@ -1,0 +1,218 @@
+"""params.yaml as typed objects that refuse unknown, missing or mistyped keys."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from earlyexit.architecture import Architecture, BackboneTable, MobileNetV1Table, MobileNetV2Table
+
+
+def _ascending(values: list[int]) -> list[int]:
+    if sorted(set(values)) != values:
+        raise ValueError(f"{values} must ascend, each once, e.g. [50, 75, 95]")
+    return values
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Percentile = Annotated[int, Field(ge=0, le=100)]
+
+
+class Section(BaseModel):
+    """A group of params: strict types, no unknown keys, no missing ones."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DataParams(Section):
+    """Where the photographs come from and how they become labelled arrays."""
+
+    source: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    train_images: Annotated[int, Field(ge=16, multiple_of=2)]
+    val_images: Annotated[int, Field(ge=4, multiple_of=2)]
+    min_person_area: Annotated[Share, Field(lt=1)]
+    resolution: Annotated[int, Field(ge=32, le=1024, multiple_of=8)]
+    calibration_share: Annotated[float, Field(gt=0, le=0.5)]
+    max_skipped: Share
+
+
+class ModelParams(Section):
+    """The backbone: the name of one of the tables, and the tables."""
+
+    backbone: Literal["mobilenet_v2", "mobilenet_v1"]
+    mobilenet_v2: MobileNetV2Table
+    mobilenet_v1: MobileNetV1Table
+
+    def table(self) -> BackboneTable:
+        """Return the table that `backbone` names."""
+        return self.mobilenet_v2 if self.backbone == "mobilenet_v2" else self.mobilenet_v1
+
+
+class ExitParams(Section):
+    """Where the early exits sit, for either backbone, and what their heads look like."""
+
+    head: Literal["separable", "pooled"]
+    channels: Annotated[list[Count], Field(min_length=1)]
+    mobilenet_v2: Annotated[list[str], Field(min_length=1)]
+    mobilenet_v1: Annotated[list[str], Field(min_length=1)]
+
+
+class AugmentParams(Section):
+    """Augmentation of the training images."""
+
+    min_crop: Annotated[float, Field(gt=0, le=1)]
+    flip: Share
+    brightness: Annotated[float, Field(ge=0, lt=1)]
+    contrast: Annotated[float, Field(ge=0, lt=1)]
+
+
+class TrainParams(Section):
+    """What every training stage shares."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+
+
+class Recipe(Section):
+    """One training run: AdamW under a one-cycle schedule."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NonNegative
+
+
+class DisjointParams(Recipe):
+    """Stage A (Section II-A): exits on a frozen backbone."""
+
+    augment: bool
+
+
+class JointParams(Recipe):
+    """Stage B (Section II-A), with the weights of Eq. 1."""
+
+    w_exits: Annotated[list[NonNegative], Field(min_length=1)]
+    w_final: NonNegative
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.w_final == 0 and not any(self.w_exits):
+            raise ValueError("w_final and w_exits are all 0: nothing would be trained")
+        return self
+
+
+class ExportParams(Section):
+    """Parity check of the exported network."""
+
+    images: Annotated[int, Field(ge=1)]
+    tolerance: Positive
+
+
+class PtqParams(Section):
+    """INT8 post-training quantization (Section II-B)."""
+
+    quantizer: Literal["litert", "tensorflow"]
+    images: Annotated[int, Field(ge=2, multiple_of=2)]
+
+
+class CalibrateParams(Section):
+    """Percentiles of confidence that become rows of Table I."""
+
+    percentiles: Annotated[list[Percentile], Field(min_length=1), AfterValidator(_ascending)]
+
+
+class BenchmarkParams(Section):
+    """Latency measurement."""
+
+    passes: Annotated[int, Field(ge=1)]
+
+
+class MemoryParams(Section):
+    """The budget of the device, in bytes."""
+
+    flash_limit: Count
+    sram_limit: Count
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    data: DataParams
+    model: ModelParams
+    exits: ExitParams
+    augment: AugmentParams
+    train: TrainParams
+    baseline: Recipe
+    disjoint: DisjointParams
+    joint: JointParams
+    export: ExportParams
+    ptq: PtqParams
+    calibrate: CalibrateParams
+    benchmark: BenchmarkParams
+    memory: MemoryParams
+
+    def baseline_architecture(self) -> Architecture:
+        """Return the network without early exits."""
+        return Architecture(backbone=self.model.table(), resolution=self.data.resolution)
+
+    def architecture(self) -> Architecture:
+        """Return the network with its early exits."""
+        exits = self.exits
+        return Architecture(
+            backbone=self.model.table(),
+            resolution=self.data.resolution,
+            exits=exits.mobilenet_v2 if self.model.backbone == "mobilenet_v2" else exits.mobilenet_v1,
+            head=exits.head,
+            head_channels=exits.channels,
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        architecture = self.architecture()
+        if len(self.joint.w_exits) != len(architecture.exits):
+            raise ValueError(
+                f"joint.w_exits: {len(self.joint.w_exits)} weights for the {len(architecture.exits)} exits of "
+                f"exits.{self.model.backbone}; give one weight an exit"
+            )
+        return self
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check params.yaml (YAML 1.2, as `dvc exp run -S` writes it).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: one line an error, each naming the leaf, the value and what is wrong with it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; run from the folder that holds params.yaml")
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ValueError("\n".join(f"{path}: {_describe(item)}" for item in error.errors())) from None
+
+
+def _describe(item: Any) -> str:
+    leaf = ".".join(str(part) for part in item["loc"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "model_type":
+        return f"{leaf or 'the whole file'}: must be a section of params (got {item['input']!r})"
+    if item["type"] == "missing":
+        return f"{leaf}: missing"
+    if item["type"] == "extra_forbidden":
+        return f"{leaf}: unknown; check the spelling"
+    if item["type"] == "value_error":
+        return f"{leaf}: {message}" if leaf else message
+    return f"{leaf}: {message} (got {item['input']!r})"

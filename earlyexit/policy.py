@@ -1,0 +1,76 @@
+"""When an image leaves: integer margins, their probabilities, thresholds from percentiles, and who leaves where.
+
+Confidence is the largest softmax probability of an exit. For two classes it grows with |z1 - z0|, which on INT8 logits
+is an integer with more levels than TFLite's INT8 softmax: decide on the integer, report the probability.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def margins(logits: np.ndarray) -> np.ndarray:
+    """Return |z1 - z0| of INT8 logits (..., 2) as int64 (...), between 0 and 255."""
+    wide = logits.astype(np.int64)
+    return np.abs(wide[..., 1] - wide[..., 0])
+
+
+def labels(logits: np.ndarray) -> np.ndarray:
+    """Return the class of logits (..., 2): 1 where z1 > z0, else 0."""
+    return (logits[..., 1] > logits[..., 0]).astype(np.int64)
+
+
+def confidence(margin: np.ndarray, scale: float) -> np.ndarray:
+    """Return the larger softmax probability, 0.5 to 1, of two logits that are `margin` steps of `scale` apart."""
+    probability: np.ndarray = 1 / (1 + np.exp(-np.asarray(margin, dtype=np.float64) * scale))
+    return probability
+
+
+def thresholds(calibration: np.ndarray, percentile: float) -> list[int]:
+    """Return the threshold of each exit: the percentile of its margins over the calibration split (Section III-A).
+
+    The smallest margin that at least `percentile` percent of the images do not exceed, so that on the calibration
+    split itself at most 100 - percentile percent exceed it, ties or not.
+
+    Args:
+        calibration: integer margins (exits, N), of the early exits only.
+        percentile: 0 to 100.
+
+    Raises:
+        ValueError: no images, or a percentile outside 0..100.
+    """
+    if calibration.shape[1] == 0:
+        raise ValueError("thresholds need calibration images, and there are none")
+    if not 0 <= percentile <= 100:
+        raise ValueError(f"percentile {percentile} is outside 0..100")
+    return [int(t) for t in np.percentile(calibration, percentile, axis=1, method="inverted_cdf")]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Of each image the number of the classifier that decides it, from 0, and the class that it says."""
+
+    exits: np.ndarray
+    labels: np.ndarray
+
+
+def decide(logits: np.ndarray, limits: list[int]) -> Decisions:
+    """Apply the exit policy to all images at once.
+
+    Args:
+        logits: INT8 (classifiers, N, 2), the final classifier's last.
+        limits: a threshold for each early exit; an image leaves where its margin is greater.
+
+    Raises:
+        ValueError: not one threshold an early exit.
+    """
+    if len(limits) != len(logits) - 1:
+        raise ValueError(f"{len(limits)} thresholds for {len(logits) - 1} early exits")
+    leaves = margins(logits) > np.array([*limits, -1])[:, None]
+    exits = leaves.argmax(0)
+    return Decisions(exits, labels(logits)[exits, np.arange(logits.shape[1])])
+
+
+def exit_shares(exits: np.ndarray, classifiers: int) -> list[float]:
+    """Return the share of images that leave at each classifier, the final one last; they sum to 1."""
+    return [float(share) for share in np.bincount(exits, minlength=classifiers) / len(exits)]

@@ -1,0 +1,44 @@
+"""How hard the scenes are: every knob of the data set in one place.
+
+The first group decides how much of a person there is to see, the second what else there is, the third how well the
+camera sees it. None of them looks at the label.
+"""
+
+# Scale: height of a grown-up at the place of the leading object, in image heights, log-uniform between the bounds of
+# one of these bands, (low, high, weight). Above 1 the frame crops.
+SCALES = ((0.15, 0.35, 0.04), (0.35, 0.6, 0.2), (0.6, 0.95, 0.6), (0.95, 1.6, 0.16))
+# Scale of the persons too small to count, and how often a scene has some, whatever its label.
+TINY_SCALES = (0.02, 0.085)
+TINY_SCENES = 0.06
+# How many leading objects stand in a scene: (count, weight).
+GROUPS = ((1, 0.55), (2, 0.22), (3, 0.11), (5, 0.07), (8, 0.05))
+# The leading object may lie partly outside the frame by up to this share of its height.
+CROP = 0.25
+# Probability that something stands in front of the leading object.
+OCCLUSION = 0.12
+# The least share of the leading object that stays visible, within the frame, and the least number of its pixels.
+MIN_VISIBLE = 0.6
+MIN_PIXELS = 60
+# Person shares of the image area that no scene holds: the rule's 0.5 % lies between them.
+GAP = (0.0035, 0.01)
+
+# Things beside the leading ones, at least and at most.
+THINGS_PER_SCENE = (0, 3)
+# Share of things that are as tall as people, among those that are not leading.
+CLUTTER_UPRIGHT = 0.5
+
+# Blur of the lens in pixels of the picture, its upper bound; and the probability of motion blur.
+BLUR = 0.6
+MOTION = 0.12
+# Standard deviation of the sensor noise in grey levels, its upper bound.
+NOISE = 6.0
+# Exposure in stops either way, its bound.
+EXPOSURE = 0.35
+# Probability of a monochrome picture.
+MONOCHROME = 0.05
+# Long side of the picture and its ratio to the short one.
+LONG_SIDE = (160, 213)
+RATIOS = ((4 / 3, 0.55), (3 / 2, 0.1), (1.0, 0.15), (1.18, 0.2))
+PORTRAIT = 0.3
+# JPEG quality, both bounds included.
+QUALITY = (75, 92)

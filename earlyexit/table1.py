@@ -1,0 +1,130 @@
+"""Table I: the paper's rows beside ours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from earlyexit import policy
+from earlyexit.evaluation import Evaluation
+from earlyexit.frontier import Point, point
+from earlyexit.statistics import Accuracy, accuracy
+from earlyexit.thresholds import Thresholds
+
+PAPER: dict[str, dict[str, float | None]] = {
+    "fp32": {"accuracy": 0.8765, "early_exit_rate": None, "speedup": None},
+    "int8_baseline": {"accuracy": 0.8109, "early_exit_rate": None, "speedup": 1.0},
+    "p50": {"accuracy": 0.7945, "early_exit_rate": 0.7305, "speedup": 1.54},
+    "p75": {"accuracy": 0.8051, "early_exit_rate": 0.2956, "speedup": 1.15},
+    "p95": {"accuracy": 0.8066, "early_exit_rate": 0.0133, "speedup": 1.01},
+}
+NAMES = {"fp32": "FP32 (PyTorch)", "int8_baseline": "INT8 (Baseline)"}
+
+
+def rows(
+    evaluation: Evaluation,
+    thresholds: Thresholds,
+    macs: Sequence[int],
+    baseline_macs: int,
+    latency: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Return the rows of Table I, the FP32 network, the INT8 baseline, then a row a percentile.
+
+    Args:
+        evaluation: logits on the val split.
+        thresholds: from the calibration split.
+        macs: of each segment of the early-exit network.
+        baseline_macs: of the network without exits.
+        latency: what the benchmark stage measured.
+    """
+    labels = evaluation.labels
+    fp32 = accuracy(policy.labels(evaluation.fp32_early_exit[-1]), labels)
+    baseline = accuracy(policy.labels(evaluation.int8_baseline[0]), labels)
+    times = list(latency["segments"].values())
+    found = [_row("fp32", fp32), _row("int8_baseline", baseline, macs=baseline_macs, speedup_macs=1.0, measured=1.0)]
+    for percentile in thresholds.table:
+        name = f"p{percentile}"
+        ours = point(evaluation.int8_early_exit, labels, thresholds.margins[percentile], macs, times)
+        found.append(
+            _row(
+                name,
+                ours.accuracy,
+                ours=ours,
+                macs=ours.mean_macs,
+                speedup_macs=baseline_macs / ours.mean_macs,
+                measured=latency["baseline"] / latency["cascade"][name],
+            )
+        )
+    return found
+
+
+def markdown(table: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table, the paper's columns beside ours."""
+    exits = max((len(row["exit_share"]) for row in table if row["exit_share"]), default=0)
+    heads = ["Model Conf.", "Val Acc. (%)", "95 % interval", "EE Rate (%)", "Exits " + "/".join(_exit_names(exits))]
+    heads += ["Mean MACs (M)", "Speedup (MACs)", "Speedup (measured)"]
+    heads += ["paper: Acc. (%)", "paper: EE Rate (%)", "paper: Speedup"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" + "---:|" * (len(heads) - 1)]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in table]
+    n = table[0]["n"]
+    lines += ["", f"n = {n} val images; Wilson 95 % intervals; thresholds from the calibration split alone."]
+    return "\n".join(lines) + "\n"
+
+
+def metrics(table: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the numbers of the rows by configuration, for `dvc metrics`."""
+    keys = ("accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured")
+    return {row["configuration"]: {key: row[key] for key in keys if row[key] is not None} for row in table}
+
+
+def _row(
+    name: str,
+    ours_accuracy: Accuracy,
+    *,
+    ours: Point | None = None,
+    macs: float | None = None,
+    speedup_macs: float | None = None,
+    measured: float | None = None,
+) -> dict[str, Any]:
+    return {
+        "configuration": name,
+        "accuracy": ours_accuracy.value,
+        "accuracy_low": ours_accuracy.low,
+        "accuracy_high": ours_accuracy.high,
+        "early_exit_rate": ours.early_exit_rate if ours else None,
+        "exit_share": ours.exit_share if ours else None,
+        "mean_macs": macs,
+        "speedup_macs": speedup_macs,
+        "speedup_measured": measured,
+        "n": ours_accuracy.n,
+        "paper": PAPER.get(name),
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    paper = row["paper"] or {}
+    name = row["configuration"]
+    shares = row["exit_share"]
+    return [
+        NAMES.get(name, f"EE ({name})"),
+        _percent(row["accuracy"]),
+        f"{_percent(row['accuracy_low'])}–{_percent(row['accuracy_high'])}",
+        _percent(row["early_exit_rate"]),
+        " / ".join(_percent(share, 1) for share in shares) if shares else "-",
+        f"{row['mean_macs'] / 1e6:.2f}" if row["mean_macs"] else "-",
+        _times(row["speedup_macs"]),
+        _times(row["speedup_measured"]),
+        _percent(paper.get("accuracy")),
+        _percent(paper.get("early_exit_rate")),
+        _times(paper.get("speedup")),
+    ]
+
+
+def _exit_names(count: int) -> list[str]:
+    return [str(i + 1) for i in range(count - 1)] + ["final"]
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}x"

@@ -1,0 +1,41 @@
+"""Stage benchmark: measured latency of the INT8 baseline, of each segment, and of the cascade that really stops."""
+
+from pathlib import Path
+
+from earlyexit import deployment, evaluation, latency, policy, thresholds
+from earlyexit.files import write_json
+from earlyexit.packing import open_split
+from earlyexit.params import load
+from stages import run
+
+
+def main() -> None:
+    """Time both networks on the val split, check every decision, write models/latency.json."""
+    baseline = deployment.load(Path("models/int8/baseline"))
+    network = deployment.load(Path("models/int8/early_exit"))
+    limits = thresholds.load("models/thresholds.json")
+    logits = evaluation.load(Path("models/evaluation/val.safetensors")).int8_early_exit
+    rows = [limits.margins[percentile] for percentile in limits.table]
+    images = network.quantize(open_split("data/packed", "val").images)
+    passes = load().benchmark.passes
+    measured = latency.measure(baseline.segments()[0], network.segments(), rows, images, passes)
+    for percentile, row, outcomes in zip(limits.table, rows, measured.outcomes, strict=True):
+        decisions = policy.decide(logits, row)
+        latency.check_outcomes(outcomes, decisions.exits, decisions.labels, f"p{percentile}")
+    report = {
+        "unit": "microseconds per image, mean over the val split, median over the passes",
+        "n": len(images),
+        "passes": passes,
+        "baseline": measured.baseline,
+        "segments": dict(zip(network.names, measured.segments, strict=True)),
+        "cascade": {f"p{p}": time for p, time in zip(limits.table, measured.cascades, strict=True)},
+        "baseline_spread": measured.spread,
+        "machine": latency.machine(),
+    }
+    write_json("models/latency.json", report)
+    for name, time in report["cascade"].items():
+        print(f"{name}: {time:.1f} us, {measured.baseline / time:.2f} x the baseline's {measured.baseline:.1f} us")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,25 @@
+"""Stage calibrate: INT8 confidences on the calibration split, and from them a threshold per exit and percentile."""
+
+from pathlib import Path
+
+from earlyexit import deployment, policy
+from earlyexit.files import write_json
+from earlyexit.packing import open_split
+from earlyexit.params import load
+from earlyexit.runtime import all_logits
+from earlyexit.thresholds import calibrate
+from stages import run
+
+
+def main() -> None:
+    """Run the INT8 segments on the calibration split, write models/thresholds.json."""
+    network = deployment.load(Path("models/int8/early_exit"))
+    split = open_split("data/packed", "calibration")
+    logits = all_logits(network.segments(), network.quantize(split.images), "calibration images")
+    thresholds = calibrate(policy.margins(logits), load().calibrate.percentiles, network.names, network.logits_scales())
+    write_json("models/thresholds.json", thresholds.model_dump())
+    thresholds.print_summary()
+
+
+if __name__ == "__main__":
+    run(main)

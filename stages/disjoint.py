@@ -1,0 +1,42 @@
+"""Stage A, disjoint training: attach the early exits to the frozen baseline and train them alone."""
+
+from pathlib import Path
+
+from earlyexit import checkpoint
+from earlyexit.augment import Augmentation
+from earlyexit.files import replacing_folder
+from earlyexit.inference import prepare_torch
+from earlyexit.network import EarlyExitNetwork
+from earlyexit.packing import open_split
+from earlyexit.params import load
+from earlyexit.training import Recipe, train_exits
+from stages import run
+from stages.logs import live
+
+PACKED = Path("data/packed")
+BASELINE = Path("models/baseline")
+
+
+def main() -> None:
+    """Train the exits on the train split, watch the calibration split, write models/disjoint."""
+    params = load()
+    train = params.train
+    device = prepare_torch(train.seed, train.threads, train.device)
+    network = EarlyExitNetwork(params.architecture())
+    checkpoint.load_backbone(network, BASELINE)
+    augmentation = Augmentation(params.data.resolution, **params.augment.model_dump())
+    with replacing_folder(Path("models/disjoint")) as folder, live(folder / "log") as log:
+        metrics = train_exits(
+            network,
+            open_split(PACKED, "train"),
+            open_split(PACKED, "calibration"),
+            Recipe(**params.disjoint.model_dump(exclude={"augment"})),
+            augmentation if params.disjoint.augment else None,
+            device,
+            log,
+        )
+        checkpoint.save(folder, network, {"seed": train.seed, "metrics": metrics})
+
+
+if __name__ == "__main__":
+    run(main)

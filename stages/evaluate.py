@@ -1,0 +1,32 @@
+"""Stage evaluate: every segment on every val image, once; the logits of every exit, FP32 and INT8."""
+
+from pathlib import Path
+
+from earlyexit import checkpoint, deployment
+from earlyexit.evaluation import Evaluation, report, save
+from earlyexit.files import replacing_folder, write_json
+from earlyexit.inference import predict, prepare_torch
+from earlyexit.packing import open_split
+from earlyexit.params import load
+from earlyexit.runtime import all_logits
+from stages import run
+
+
+def main() -> None:
+    """Evaluate both networks on the val split, write models/evaluation."""
+    train = load().train
+    device = prepare_torch(train.seed, train.threads, train.device)
+    split = open_split("data/packed", "val")
+    logits = {}
+    for name, folder in {"baseline": "models/baseline", "early_exit": "models/joint"}.items():
+        logits[f"fp32_{name}"] = predict(checkpoint.load(Path(folder)).to(device), split.images, device)
+        network = deployment.load(Path("models/int8") / name)
+        logits[f"int8_{name}"] = all_logits(network.segments(), network.quantize(split.images), f"INT8 {name}")
+    evaluation = Evaluation(ids=split.ids, labels=split.labels, **logits)
+    with replacing_folder(Path("models/evaluation")) as target:
+        save(target / "val.safetensors", evaluation)
+        write_json(target / "accuracy.json", report(evaluation))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,35 @@
+"""Stage export: a trained network as ONNX and as one float .tflite per segment, all three runtimes in agreement."""
+
+import sys
+from pathlib import Path
+
+from earlyexit import checkpoint, convert
+from earlyexit.files import replacing_folder, write_json
+from earlyexit.packing import balanced, open_split
+from earlyexit.params import load
+from stages import run
+
+
+def main() -> None:
+    """Export the checkpoint in the folder of the first argument into the folder of the second."""
+    source, target = map(Path, sys.argv[1:])
+    params = load().export
+    network = checkpoint.load(source).fold()
+    held_out = open_split("data/packed", "calibration")
+    images = held_out.images[balanced(held_out.labels, params.images, seed=0)]
+    with replacing_folder(target) as folder:
+        onnx = convert.to_onnx(network)
+        (folder / "network.onnx").write_bytes(onnx)
+        segments = convert.to_tflite(network)
+        for number, segment in enumerate(segments, start=1):
+            (folder / f"segment{number}.float.tflite").write_bytes(segment)
+        difference = convert.largest_difference(network, onnx, segments, images)
+        convert.check_parity(difference, params.tolerance)
+        report = {"images": len(images), "tolerance": params.tolerance, "largest_difference": difference}
+        write_json(folder / "parity.json", report)
+        write_json(folder / "architecture.json", network.architecture.model_dump())
+    print(f"largest difference of logits from PyTorch's on {len(images)} images: {difference}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,24 @@
+"""Stage memory: flash bytes and TFLM arena of what is deployed, held against the device's budget."""
+
+from pathlib import Path
+
+from earlyexit import deployment, memory
+from earlyexit.files import write_json, write_text
+from earlyexit.params import load
+from stages import run
+
+
+def main() -> None:
+    """Measure the INT8 files, write reports/memory.json and reports/memory.md; fail over budget."""
+    limits = load().memory
+    network = deployment.load(Path("models/int8/early_exit"))
+    found = memory.report(network, deployment.load(Path("models/int8/baseline")))
+    text = memory.markdown(found)
+    print(text)
+    write_json("reports/memory.json", found)
+    write_text("reports/memory.md", text)
+    memory.check(found, network, limits.flash_limit, limits.sram_limit)
+
+
+if __name__ == "__main__":
+    run(main)

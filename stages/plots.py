@@ -1,0 +1,69 @@
+"""Stage plots: every figure, each beside the CSV that `dvc plots` draws."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from earlyexit import deployment, evaluation, thresholds
+from earlyexit.files import read_json, replacing, replacing_folder
+from earlyexit.packing import open_split
+from earlyexit.plots import confidence, examples, exit_share, frontier, latency, learning_curves, quantization, samples
+from earlyexit.plots.sheet import Sheet
+from earlyexit.plots.style import save_figure, save_table
+from stages import run
+
+
+def main() -> None:
+    """Write reports/frontier.csv and reports/plots."""
+    network = deployment.load(Path("models/int8/early_exit"))
+    baseline_macs = sum(deployment.load(Path("models/int8/baseline")).macs)
+    limits = thresholds.load("models/thresholds.json")
+    results = evaluation.load(Path("models/evaluation/val.safetensors"))
+    timed = read_json("models/latency.json")
+    train, held_out, val = (open_split("data/packed", split) for split in ("train", "calibration", "val"))
+    area = read_json("data/packed/summary.json")["min_person_area"]
+    n, names, scales = len(results.labels), network.names, network.logits_scales()
+    middle = sorted(limits.table)[len(limits.table) // 2]
+
+    curve = frontier.curve(results, limits, network.macs, baseline_macs, timed)
+    points = frontier.references(results, curve, limits.table)
+    shares = exit_share.shares(results, limits, names)
+    bins = confidence.histograms(results, names, scales)
+    logs = learning_curves.read({stage: Path("models", stage, "log") for stage in learning_curves.STAGES})
+    accuracies = quantization.accuracies(results)
+    costs = latency.costs(timed, network.macs, baseline_macs)
+
+    tables = {
+        "frontier_points": points,
+        "exit_share": shares,
+        "confidence": bins,
+        "learning_curves": logs,
+        "quantization": accuracies,
+        "latency": costs,
+    }
+    figures: dict[str, Callable[[], Figure]] = {
+        "frontier": lambda: frontier.draw(curve, points, n),
+        "exit_share": lambda: exit_share.draw(shares, names, n),
+        "confidence": lambda: confidence.draw(bins, limits, scales, n),
+        "learning_curves": lambda: learning_curves.draw(logs, names, len(train), len(held_out)),
+        "quantization": lambda: quantization.draw(accuracies, n),
+        "latency": lambda: latency.draw(costs, timed),
+    }
+    sheets: dict[str, Callable[[], Sheet]] = {
+        "examples": lambda: examples.draw(results, val, names, limits.margins[middle], middle),
+        "samples": lambda: samples.draw(Path("data/raw"), train, area),
+    }
+    with replacing("reports/frontier.csv") as file, replacing_folder("reports/plots") as folder:
+        save_table(file, curve)
+        for name, table in tables.items():
+            save_table(folder / f"{name}.csv", table)
+        for name, draw in tqdm(figures.items(), desc="figures", unit="figure"):
+            save_figure(folder / f"{name}.png", draw())
+        for name, compose in tqdm(sheets.items(), desc="sheets", unit="sheet"):
+            compose().save(folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    run(main)

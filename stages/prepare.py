@@ -1,0 +1,31 @@
+"""Stage prepare: photographs to labelled, packed uint8 arrays of three splits."""
+
+from pathlib import Path
+
+from earlyexit.packing import pack
+from earlyexit.params import load
+from stages import run
+
+
+def main() -> None:
+    """Pack data/raw into data/packed and print what came out."""
+    data = load().data
+    summary = pack(
+        Path("data/raw"),
+        Path("data/packed"),
+        source=data.source,
+        resolution=data.resolution,
+        min_person_area=data.min_person_area,
+        calibration_share=data.calibration_share,
+        max_skipped=data.max_skipped,
+    )
+    counts = (f"{split} {n['person']} / {n['no_person']}" for split, n in summary["counts"].items())
+    print(f"person / no person: {', '.join(counts)}; {summary['skipped']['count']} skipped")
+    if strays := sum(summary["stray_annotations"].values()):
+        print(f"ignored: {strays} annotations of images that are not listed")
+    for reason, count in summary["skipped"]["reasons"].items():
+        print(f"skipped, {reason}: {count} (data/packed/summary.json lists them)")
+
+
+if __name__ == "__main__":
+    run(main)

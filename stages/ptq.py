@@ -1,0 +1,38 @@
+"""Stage ptq: INT8 post-training quantization of every segment of one network."""
+
+import sys
+from pathlib import Path
+
+from earlyexit import deployment
+from earlyexit.architecture import Architecture
+from earlyexit.files import read_json, replacing_folder, write_json
+from earlyexit.packing import balanced, open_split
+from earlyexit.params import load
+from earlyexit.quantize import compare, quantize
+from stages import run
+
+
+def main() -> None:
+    """Quantize the float segments in the folder of the first argument into the folder of the second."""
+    source, target = map(Path, sys.argv[1:])
+    params = load().ptq
+    architecture = Architecture.model_validate(read_json(source / "architecture.json"), strict=False)
+    float_models = [(source / f"segment{i + 1}.float.tflite").read_bytes() for i in range(len(architecture.outputs))]
+    split = open_split("data/packed", "calibration")
+    samples = architecture.normalize(split.images[balanced(split.labels, params.images, seed=0)])
+    models = quantize(float_models, samples, architecture.input_range, params.quantizer)
+    network = deployment.Deployment(
+        names=architecture.outputs,
+        models=models,
+        macs=[deployment.macs(model) for model in models],
+        offset=architecture.backbone.input_offset,
+        divisor=architecture.backbone.input_divisor,
+    )
+    with replacing_folder(target) as folder:
+        deployment.save(folder, network, params.quantizer)
+        report = compare(float_models, network, architecture.normalize(split.images), split)
+        write_json(folder / "accuracy.json", {"split": "calibration", "images": params.images, **report})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,69 @@
+"""What many tests share: torch on one thread, hypothesis that repeats itself, one network converted once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+from earlyexit import convert, deployment
+from earlyexit.deployment import Deployment
+from earlyexit.network import EarlyExitNetwork
+from earlyexit.quantize import Quantizer, quantize
+from tests import tiny_network
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network with two exits, folded; its float .tflite segments; images that it was not trained on."""
+
+    network: EarlyExitNetwork
+    segments: list[bytes]
+    images: np.ndarray
+
+    @property
+    def normalized(self) -> np.ndarray:
+        """The images as the network sees them."""
+        return self.network.architecture.normalize(self.images)
+
+
+@pytest.fixture(scope="session")
+def exported() -> Exported:
+    torch.set_num_threads(1)
+    network = tiny_network.network(tiny_network.architecture()).fold()
+    images = tiny_network.images(96, seed=1)
+    images[0, 0, :2, 0] = 0, 255  # TensorFlow's quantizer knows the range of pixels from the images alone
+    return Exported(network, convert.to_tflite(network), images)
+
+
+@pytest.fixture(scope="session")
+def deployments(exported: Exported) -> dict[Quantizer, Deployment]:
+    """The exported network, INT8, by each quantizer."""
+    return {"litert": deploy(exported, "litert"), "tensorflow": deploy(exported, "tensorflow")}
+
+
+@pytest.fixture(scope="session")
+def deployed(deployments: dict[Quantizer, Deployment]) -> Deployment:
+    return deployments["litert"]
+
+
+def deploy(exported: Exported, quantizer: Quantizer) -> Deployment:
+    architecture = exported.network.architecture
+    models = quantize(exported.segments, exported.normalized, architecture.input_range, quantizer)
+    table = architecture.backbone
+    return Deployment(
+        names=architecture.outputs,
+        models=models,
+        macs=[deployment.macs(model) for model in models],
+        offset=table.input_offset,
+        divisor=table.input_divisor,
+    )

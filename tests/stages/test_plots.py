@@ -1,0 +1,107 @@
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from earlyexit import coco, evaluation, packing
+from earlyexit.deployment import Deployment
+from earlyexit.files import write_json
+from earlyexit.plots import examples
+from earlyexit.plots.sheet import Sheet
+from stages import plots
+from tests.coco_source import files, write_source
+from tests.plots import results
+
+
+def write_deployment(folder: Path, names: list[str], macs: list[int]) -> None:
+    folder.mkdir(parents=True)
+    segments = []
+    for name, count in zip(names, macs, strict=True):
+        (folder / f"{name}.tflite").write_bytes(name.encode())
+        sha256 = hashlib.sha256(name.encode()).hexdigest()
+        segments.append({"file": f"{name}.tflite", "sha256": sha256, "macs": count, "classifier": name})
+    write_json(folder / "manifest.json", {"pixels": {"offset": 128, "divisor": 128}, "segments": segments})
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that holds everything the stage reads."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Deployment, "logits_scales", lambda self: results.scales(len(self.names) - 1))
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    coco.store_folder(write_source(tmp_path / "source"), tmp_path / "data" / "raw")
+    packed = tmp_path / "data" / "packed"
+    packing.pack(
+        tmp_path / "data" / "raw",
+        packed,
+        source="folder",
+        resolution=16,
+        min_person_area=0.1,
+        calibration_share=0.3,
+        max_skipped=0,
+        workers=1,
+    )
+    val = packing.open_split(packed, "val")
+    models = tmp_path / "models"
+    write_deployment(models / "int8" / "early_exit", results.names(3), results.MACS)
+    write_deployment(models / "int8" / "baseline", ["final"], [results.BASELINE_MACS])
+    (models / "evaluation").mkdir()
+    found = replace(results.evaluation(len(val)), ids=val.ids, labels=val.labels)
+    evaluation.save(models / "evaluation" / "val.safetensors", found)
+    write_json(models / "thresholds.json", results.limits().model_dump())
+    write_json(models / "latency.json", results.latency())
+    for stage, names in {"baseline": ["final"], "disjoint": results.names(3)[:-1], "joint": results.names(3)}.items():
+        columns = {f"{split}/{name}": [0.6, 0.7] for split in ("train", "calibration") for name in names}
+        results.write_logs(models / stage / "log", {**columns, "train/loss": [0.7, 0.5]})
+    return tmp_path
+
+
+def test_writes_every_figure(root: Path) -> None:
+    plots.main()
+    written = dict(files(root / "reports"))
+    drawn = {"frontier", "exit_share", "confidence", "learning_curves", "quantization", "latency"}
+    pictures = {f"plots/{name}.png" for name in drawn | {"examples", "samples"}}
+    tables = {f"plots/{name}.csv" for name in drawn - {"frontier"} | {"frontier_points"}}
+    assert written.keys() == pictures | tables | {"frontier.csv"}
+    curve = pd.read_csv(root / "reports" / "frontier.csv")
+    assert list(curve.columns) == [
+        "percentile",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "early_exit_rate",
+        "speedup_macs",
+        "speedup_measured",
+    ]
+    assert curve["early_exit_rate"].is_monotonic_decreasing
+
+
+def test_examples_are_of_the_middle_percentile(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = root / "models" / "thresholds.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "table": [95, 50, 75]}))
+    seen = []
+
+    def draw(*args: Any) -> Sheet:
+        seen.append(args[-2:])
+        return Sheet(1, 1)
+
+    monkeypatch.setattr(examples, "draw", draw)
+    monkeypatch.setattr(plots, "save_figure", lambda path, figure: None)
+    plots.main()
+    assert seen == [(results.limits().margins[75], 75)]
+
+
+def test_failure_leaves_what_was_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "save_figure", lambda path, figure: None)
+    (root / "reports" / "plots").mkdir(parents=True)
+    for name in ("frontier.csv", "plots/frontier.png"):
+        (root / "reports" / name).write_text("before")
+    before = dict(files(root / "reports"))
+    (root / "data" / "raw" / "images" / "train.zip").unlink()
+    with pytest.raises(FileNotFoundError, match=r"train\.zip"):
+        plots.main()
+    assert dict(files(root / "reports")) == before

@@ -1,0 +1,281 @@
+import copy
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from earlyexit.network import EarlyExitNetwork
+from earlyexit.params import Params, load
+
+SOURCE = Path(__file__).parents[1] / "params.yaml"
+CONTENT: dict[str, Any] = YAML(typ="safe", pure=True).load(SOURCE.read_text(encoding="utf-8"))
+
+
+def leaves(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        full = f"{name}.{key}" if name else key
+        if isinstance(value, dict):
+            yield from leaves(value, full)
+        else:
+            yield full, value
+
+
+LEAVES = dict(leaves(CONTENT))
+SECTIONS = sorted({leaf.rpartition(".")[0] for leaf in LEAVES})
+
+
+def put(content: dict[str, Any], leaf: str, value: Any) -> None:
+    *path, last = leaf.split(".")
+    for key in path:
+        content = content[key]
+    content[last] = value
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    content = copy.deepcopy(CONTENT)
+    for leaf, value in values.items():
+        put(content, leaf, value)
+    return content
+
+
+def written(folder: Path, content: Any) -> Path:
+    # JSON is YAML 1.2, but for the names of what is not finite.
+    text = json.dumps(content).replace("-Infinity", "-.inf").replace("Infinity", ".inf").replace("NaN", ".nan")
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def complaints(folder: Path, content: Any) -> list[str]:
+    path = written(folder, content)
+    with pytest.raises(ValueError) as caught:
+        load(path)
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    return [line.removeprefix(f"{path}: ") for line in lines]
+
+
+def fits(value: Any, junk: Any) -> bool:
+    """Whether a leaf that now holds `value` may take `junk` for its type."""
+    if isinstance(value, bool) or isinstance(junk, bool):
+        return isinstance(value, bool) and isinstance(junk, bool)
+    if isinstance(value, float):
+        return isinstance(junk, int | float) and math.isfinite(junk)
+    return type(value) is type(junk)
+
+
+JUNK = [None, True, "0.1", "one", math.nan, math.inf, -math.inf, {}, {"a": 1}]
+
+
+def test_the_default_params_are_whole() -> None:
+    params = load(SOURCE)
+    assert params.model_dump(exclude={"model": {"mobilenet_v2": {"family"}, "mobilenet_v1": {"family"}}}) == changed(
+        **{
+            f"model.{name}.blocks": [tuple(row) for row in LEAVES[f"model.{name}.blocks"]]
+            for name in ("mobilenet_v2", "mobilenet_v1")
+        }
+    )
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=repr)
+def test_every_leaf_of_the_wrong_type_is_named_on_its_own_line(tmp_path: Path, junk: Any) -> None:
+    wrong = {leaf: junk for leaf, value in LEAVES.items() if not fits(value, junk)}
+    lines = complaints(tmp_path, changed(**wrong))
+    assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
+
+
+def test_whole_numbers_are_needed(tmp_path: Path) -> None:
+    counts = [leaf for leaf, value in LEAVES.items() if type(value) is int and ".input_" not in leaf]
+    lines = complaints(tmp_path, changed(**dict.fromkeys(counts, 64.0)))
+    assert sorted(line.partition(":")[0] for line in lines) == sorted(counts)
+
+
+def test_every_missing_leaf_is_named(tmp_path: Path) -> None:
+    content = copy.deepcopy(CONTENT)
+    for section in SECTIONS:
+        target = content
+        for key in section.split("."):
+            target = target[key]
+        for key in [key for key, value in target.items() if not isinstance(value, dict)]:
+            del target[key]
+    assert sorted(complaints(tmp_path, content)) == sorted(f"{leaf}: missing" for leaf in LEAVES)
+
+
+def test_every_unknown_leaf_is_named(tmp_path: Path) -> None:
+    content = changed(**{f"{section}.epochz": 1 for section in SECTIONS}, training={})
+    expected = [f"{name}: unknown; check the spelling" for name in [f"{s}.epochz" for s in SECTIONS] + ["training"]]
+    assert sorted(complaints(tmp_path, content)) == sorted(expected)
+
+
+@settings(max_examples=15)
+@given(wrong=st.dictionaries(st.sampled_from(sorted(LEAVES)), st.sampled_from([None, {}]), min_size=1, max_size=8))
+def test_only_wrong_leaves_are_named(tmp_path_factory: pytest.TempPathFactory, wrong: dict[str, Any]) -> None:
+    lines = complaints(tmp_path_factory.mktemp("params"), changed(**wrong))
+    assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
+
+
+OUT_OF_RANGE: dict[str, list[Any]] = {
+    "data.source": [""],
+    "data.seed": [-1, 2**32],
+    "data.train_images": [0, 17],
+    "data.val_images": [2, 5],
+    "data.min_person_area": [-0.001, 1],
+    "data.resolution": [0, 24, 100, 1032],
+    "data.calibration_share": [0, 0.6],
+    "data.max_skipped": [-0.1, 1.1],
+    "model.backbone": ["mobilenet_v3"],
+    "model.mobilenet_v2.width": [0, 4.5],
+    "model.mobilenet_v2.stem": [0],
+    "model.mobilenet_v2.blocks": [
+        [],
+        [[1, 8, 1]],
+        [[1, 8, 1, 3]],
+        [[0, 8, 1, 1]],
+        [[1, 8, 0, 1]],
+        [[1, 8, 1, 1, 1]],
+        [8],
+    ],
+    "model.mobilenet_v1.blocks": [[], [[1, 8, 1, 1]], [[8, 1, 3]], [[8.5, 1, 1]]],
+    "model.mobilenet_v1.input_divisor": [0, 256],
+    "exits.head": ["linear"],
+    "exits.channels": [[], [32, 48, 0], [32, 48, True]],
+    "exits.mobilenet_v2": [[], [4, 7, 11]],
+    "augment.min_crop": [0, 1.5],
+    "augment.flip": [1.5],
+    "augment.contrast": [1],
+    "train.device": ["gpu", "cuda:", "cpu0"],
+    "train.threads": [0],
+    "baseline.epochs": [0],
+    "baseline.batch_size": [1],
+    "baseline.learning_rate": [0, -0.1],
+    "joint.weight_decay": [-1],
+    "joint.w_exits": [[], [0.3, 0.3, -0.3], [0.3, 0.3, "0.3"]],
+    "export.tolerance": [0],
+    "ptq.quantizer": ["onnx"],
+    "ptq.images": [0, 501],
+    "calibrate.percentiles": [[], [101], [-1], [95, 50], [50, 50], [50.5]],
+    "benchmark.passes": [0],
+    "memory.flash_limit": [0],
+}
+
+
+@pytest.mark.parametrize("leaf", OUT_OF_RANGE)
+def test_out_of_range(tmp_path: Path, leaf: str) -> None:
+    for value in OUT_OF_RANGE[leaf]:
+        lines = complaints(tmp_path, changed(**{leaf: value}))
+        assert all(line.startswith(leaf) for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"exits.mobilenet_v2": ["block7", "block4", "block11"]}, "exits.mobilenet_v2: .*must ascend"),
+        ({"exits.mobilenet_v2": ["block4", "block4", "block11"]}, "exits.mobilenet_v2: .*must ascend"),
+        (
+            {"exits.mobilenet_v2": ["block4", "block7", "block17"]},
+            "exits.mobilenet_v2: no 'block17'; .*block1 to block16",
+        ),
+        ({"exits.mobilenet_v2": ["block4", "block7", "last"]}, "exits.mobilenet_v2: no 'last'"),
+        (
+            {"model.backbone": "mobilenet_v1", "exits.mobilenet_v1": ["block5", "block8", "block13"]},
+            "exits.mobilenet_v1: block13 is the last block",
+        ),
+        ({"joint.w_exits": [0.5, 0.5]}, "joint.w_exits: 2 weights for the 3 exits of exits.mobilenet_v2"),
+        ({"exits.channels": [32]}, "exits.channels: 1 values for 3 exits"),
+        (
+            {"exits.mobilenet_v2": ["block4", "block7"], "exits.channels": [32, 48]},
+            "joint.w_exits: 3 weights for the 2",
+        ),
+        ({"joint.w_exits": [0, 0.0, 0], "joint.w_final": 0}, "joint: w_final and w_exits are all 0"),
+    ],
+)
+def test_params_that_do_not_fit_each_other(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    (line,) = complaints(tmp_path, changed(**changes))
+    with pytest.raises(ValueError, match=f"^{message}"):
+        raise ValueError(line)
+
+
+@pytest.mark.parametrize("spelling", ["1e-3", "1E-3", "1.0e-3", "0.001", "+1e-3"])
+def test_numbers_are_yaml_1_2(tmp_path: Path, spelling: str) -> None:
+    text = SOURCE.read_text(encoding="utf-8").replace("learning_rate: 0.004", f"learning_rate: {spelling}")
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load(path).baseline.learning_rate == 0.001
+
+
+def test_whole_numbers_may_stand_for_reals(tmp_path: Path) -> None:
+    params = load(written(tmp_path, changed(**{"joint.w_final": 1, "baseline.weight_decay": 0})))
+    assert (params.joint.w_final, params.baseline.weight_decay) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the whole file: must be"),
+        (b"- 1\n", "the whole file: must be"),
+        (b"3\n", "the whole file: must be"),
+        (b"data: [", "not valid YAML"),
+        (b"data: {}\ndata: {}\n", "not valid YAML.*duplicate key"),
+        (b"data: \xff\n", "not valid YAML"),
+        (b"1: 2\n", "1"),
+    ],
+)
+def test_a_file_that_is_no_params(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load(path)
+    assert all(line.startswith(f"{path}: ") for line in str(caught.value).splitlines())
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="params.yaml: not found"):
+        load(tmp_path / "params.yaml")
+
+
+def test_params_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load(SOURCE).joint.w_final = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("head", ["separable", "pooled"])
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v1"])
+def test_either_backbone_with_either_head_is_one_change(tmp_path: Path, backbone: str, head: str) -> None:
+    params = load(written(tmp_path, changed(**{"model.backbone": backbone, "exits.head": head})))
+    architecture = params.architecture()
+    assert architecture.backbone.family == backbone
+    assert architecture.exits == CONTENT["exits"][backbone]
+    assert architecture.head == head
+    assert architecture.outputs == ["exit1", "exit2", "exit3", "final"]
+    baseline = params.baseline_architecture()
+    assert (baseline.backbone, baseline.outputs) == (architecture.backbone, ["final"])
+
+
+def mobilenet_v1() -> Params:
+    return Params.model_validate(changed(**{"model.backbone": "mobilenet_v1"}))
+
+
+def mlperf_tiny_shapes() -> list[tuple[int, ...]]:
+    outputs = [16, 32, 32, 64, 64, *[128] * 6, 256, 256]
+    shapes: list[tuple[int, ...]] = [(8, 3, 3, 3)]
+    for inputs, channels in zip([8, *outputs], outputs, strict=False):
+        shapes += [(inputs, 1, 3, 3), (channels, inputs, 1, 1)]
+    return [*shapes, (2, 256)]
+
+
+def test_mobilenet_v1_is_mlperf_tinys() -> None:
+    network = EarlyExitNetwork(mobilenet_v1().baseline_architecture()).fold()
+    parameters = list(network.parameters())
+    assert [tuple(p.shape) for p in parameters if p.ndim > 1] == mlperf_tiny_shapes()
+    assert sum(p.numel() for p in parameters) == 210_850
+    architecture = network.architecture
+    assert architecture.resolution == 96
+    assert architecture.input_range == (0, 1)
+    assert np.array_equal(architecture.normalize(np.array([51], np.uint8)), np.array([0.2], np.float32))
