@@ -35,5 +35,5 @@ class Augmentation:
         mirrored = torch.rand(len(x), device=x.device) < self.flip
         x = torch.where(mirrored[:, None, None, None], v2.functional.horizontal_flip(x), x)
         if self.steps is not None:
-            x = torch.cat([self.steps(group) for group in x.split(GROUP)])
+            x = torch.cat([self.steps(group) for group in torch.split(x, GROUP)])
         return x.permute(0, 2, 3, 1)

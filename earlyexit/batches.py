@@ -10,8 +10,7 @@ from torch import Tensor
 from earlyexit.augment import Augmentation
 from earlyexit.network import EarlyExitNetwork
 
-Inputs = Tensor | list[Tensor]
-Batch = tuple[Inputs, Tensor]
+Batch = tuple[Tensor | list[Tensor], Tensor]
 
 
 class Labelled(Protocol):
@@ -51,7 +50,7 @@ class ImageBatches:
     def __len__(self) -> int:
         return _batch_count(len(self.data.labels), self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for index in _shuffled(len(self.data.labels), self.batch_size):
             rows = np.sort(index)
             images = torch.from_numpy(self.data.images[rows]).to(self.device)
@@ -69,7 +68,7 @@ class FeatureBatches:
     def __len__(self) -> int:
         return _batch_count(len(self.labels), self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[list[Tensor], Tensor]]:
         for rows in _shuffled(len(self.labels), self.batch_size):
             index = torch.from_numpy(np.sort(rows)).to(self.labels.device)
             yield [feature[index] for feature in self.features], self.labels[index]
@@ -84,7 +83,7 @@ class FrozenBatches:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[list[Tensor], Tensor]]:
         for x, labels in self.images:
             with torch.no_grad():
                 features = self.network.features(x)[:-1]

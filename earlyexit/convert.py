@@ -1,6 +1,5 @@
 """The trained network in other formats: one multi-exit ONNX file, one float .tflite per segment, and their parity."""
 
-import io
 import warnings
 from collections.abc import Sequence
 
@@ -18,7 +17,6 @@ def to_onnx(network: EarlyExitNetwork) -> bytes:
     """Return `network` (folded) as ONNX: input `image` (N, 3, R, R) normalized, outputs `exit1` ... `final`, (N, 2)."""
     size = network.resolution
     names = network.architecture.outputs
-    buffer = io.BytesIO()
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -31,11 +29,10 @@ def to_onnx(network: EarlyExitNetwork) -> bytes:
             verbose=False,
         )
         assert program is not None
-        program.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
+    model = program.model_proto
     _forget_sources(model)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def to_tflite(network: EarlyExitNetwork) -> list[bytes]:

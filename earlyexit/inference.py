@@ -63,4 +63,5 @@ def accuracies(logits: np.ndarray, labels: np.ndarray) -> list[float]:
 
 def _normalized(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> Iterable[Tensor]:
     for start in range(0, len(images), BATCH):
-        yield network.normalize(torch.from_numpy(images[start : start + BATCH]).to(device))
+        # A copy: torch warns of arrays that it must not write to, as a memory-mapped split is.
+        yield network.normalize(torch.from_numpy(images[start : start + BATCH].copy()).to(device))

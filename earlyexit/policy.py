@@ -4,6 +4,7 @@ Confidence is the largest softmax probability of an exit. For two classes it gro
 is an integer with more levels than TFLite's INT8 softmax: decide on the integer, report the probability.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 def margins(logits: np.ndarray) -> np.ndarray:
     """Return |z1 - z0| of INT8 logits (..., 2) as int64 (...), between 0 and 255."""
     wide = logits.astype(np.int64)
-    return np.abs(wide[..., 1] - wide[..., 0])
+    found: np.ndarray = np.abs(wide[..., 1] - wide[..., 0])
+    return found
 
 
 def labels(logits: np.ndarray) -> np.ndarray:
@@ -20,8 +22,11 @@ def labels(logits: np.ndarray) -> np.ndarray:
     return (logits[..., 1] > logits[..., 0]).astype(np.int64)
 
 
-def confidence(margin: np.ndarray, scale: float) -> np.ndarray:
-    """Return the larger softmax probability, 0.5 to 1, of two logits that are `margin` steps of `scale` apart."""
+def confidence(margin: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
+    """Return the larger softmax probability, 0.5 to 1, of two logits that are `margin` steps of `scale` apart.
+
+    Shapes are broadcast.
+    """
     probability: np.ndarray = 1 / (1 + np.exp(-np.asarray(margin, dtype=np.float64) * scale))
     return probability
 
@@ -43,7 +48,9 @@ def thresholds(calibration: np.ndarray, percentile: float) -> list[int]:
         raise ValueError("thresholds need calibration images, and there are none")
     if not 0 <= percentile <= 100:
         raise ValueError(f"percentile {percentile} is outside 0..100")
-    return [int(t) for t in np.percentile(calibration, percentile, axis=1, method="inverted_cdf")]
+    # NumPy's inverted_cdf takes n * (percentile / 100), whose rounding moves e.g. rank 7 of 100 up to 8.
+    rank = max(math.ceil(calibration.shape[1] * percentile / 100), 1)
+    return [int(t) for t in np.sort(calibration, axis=1)[:, rank - 1]]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from earlyexit.deployment import Deployment
 from earlyexit.flatbuffer import compact
-from earlyexit.packing import PackedSplit
+from earlyexit.packed import PackedSplit
 from earlyexit.policy import labels
 from earlyexit.quiet import quiet
 from earlyexit.runtime import Quantization, Segment, all_logits

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -132,9 +133,10 @@ def quantize_images(images: np.ndarray, offset: float, divisor: float, quantizat
     pixels = (np.arange(256) - offset) / divisor
     levels = np.round(pixels / quantization.scale) + quantization.zero_point
     table = np.clip(levels, -128, 127).astype(np.int8)
-    return table[images]
+    found: np.ndarray = table[images]
+    return found
 
 
-def _quantization(detail: dict[str, object]) -> Quantization:
-    scale, zero_point = detail["quantization"]  # type: ignore[misc]
+def _quantization(detail: dict[str, Any]) -> Quantization:
+    scale, zero_point = detail["quantization"]
     return Quantization(float(scale), int(zero_point))

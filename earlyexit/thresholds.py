@@ -81,4 +81,6 @@ def load(path: Path | str) -> Thresholds:
     try:
         return Thresholds.model_validate(read_json(path))
     except ValidationError as error:
-        raise ValueError(f"{path}: not a file of thresholds: {error.errors()[0]['msg']}") from error
+        first = error.errors()[0]
+        field = "".join(f"{part}: " for part in first["loc"])
+        raise ValueError(f"{path}: not a file of thresholds: {field}{first['msg']}") from error

@@ -16,6 +16,8 @@ from earlyexit.inference import accuracies, frozen_features, predict
 from earlyexit.losses import weighted_loss
 from earlyexit.network import EarlyExitNetwork
 
+WARM_UP = 0.2
+
 Log = Callable[[int, dict[str, float]], None]
 
 
@@ -108,7 +110,7 @@ def train_exits(
     @torch.no_grad()
     def monitor() -> dict[str, float]:
         exits.eval()
-        shares = [float((z.argmax(1) == expected).float().mean()) for z in model(watched)]
+        shares = [float((z.argmax(1) == expected).double().mean()) for z in model(watched)]
         exits.train()
         return {f"calibration/{name}": share for name, share in zip(names, shares, strict=True)}
 
@@ -157,9 +159,7 @@ def fit(
     """
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     steps = recipe.epochs * len(batches)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=max(steps, 2), pct_start=0.2
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, steps))
     metrics: dict[str, float] = {}
     with tqdm(total=steps, desc=title, unit="batch", mininterval=1) as bar:
         for epoch in range(1, recipe.epochs + 1):
@@ -173,6 +173,14 @@ def fit(
             log(epoch, metrics)
             bar.set_postfix({name: f"{metrics[f'train/{name}']:.3f}" for name in names})
     return metrics
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate at `step` of `steps`: up linearly over a fifth, down a cosine to 0."""
+    rise = max(1, round(WARM_UP * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
 
 
 def _epoch(

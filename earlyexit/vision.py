@@ -4,6 +4,8 @@ A CPU build of torch beside a torchvision that was built for CUDA lacks the oper
 fake kernels for, and `import torchvision` fails. Their schemas are all that models and transforms.v2 need.
 """
 
+from typing import Any
+
 import torch
 
 _SCHEMAS = {
@@ -12,7 +14,7 @@ _SCHEMAS = {
 }
 
 
-def _import_transforms() -> object:
+def _import_transforms() -> Any:
     try:
         from torchvision.transforms import v2
     except RuntimeError as error:
@@ -22,9 +24,9 @@ def _import_transforms() -> object:
 
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS.values():
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         _KEPT.append(library)
         from torchvision.transforms import v2
     return v2

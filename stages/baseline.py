@@ -7,7 +7,7 @@ from earlyexit.augment import Augmentation
 from earlyexit.files import replacing_folder
 from earlyexit.inference import prepare_torch
 from earlyexit.network import EarlyExitNetwork
-from earlyexit.packing import open_split
+from earlyexit.packed import open_split
 from earlyexit.params import load
 from earlyexit.training import Recipe, train_network
 from stages import run

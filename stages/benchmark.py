@@ -4,7 +4,7 @@ from pathlib import Path
 
 from earlyexit import deployment, evaluation, latency, policy, thresholds
 from earlyexit.files import write_json
-from earlyexit.packing import open_split
+from earlyexit.packed import open_split
 from earlyexit.params import load
 from stages import run
 

@@ -6,7 +6,7 @@ from earlyexit import checkpoint, deployment
 from earlyexit.evaluation import Evaluation, report, save
 from earlyexit.files import replacing_folder, write_json
 from earlyexit.inference import predict, prepare_torch
-from earlyexit.packing import open_split
+from earlyexit.packed import open_split
 from earlyexit.params import load
 from earlyexit.runtime import all_logits
 from stages import run

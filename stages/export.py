@@ -5,7 +5,7 @@ from pathlib import Path
 
 from earlyexit import checkpoint, convert
 from earlyexit.files import replacing_folder, write_json
-from earlyexit.packing import balanced, open_split
+from earlyexit.packed import balanced, open_split
 from earlyexit.params import load
 from stages import run
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from earlyexit import deployment, evaluation, thresholds
 from earlyexit.files import read_json, replacing, replacing_folder
-from earlyexit.packing import open_split
+from earlyexit.packed import open_split
 from earlyexit.plots import confidence, examples, exit_share, frontier, latency, learning_curves, quantization, samples
 from earlyexit.plots.sheet import Sheet
 from earlyexit.plots.style import save_figure, save_table

@@ -6,7 +6,7 @@ from pathlib import Path
 from earlyexit import deployment
 from earlyexit.architecture import Architecture
 from earlyexit.files import read_json, replacing_folder, write_json
-from earlyexit.packing import balanced, open_split
+from earlyexit.packed import balanced, open_split
 from earlyexit.params import load
 from earlyexit.quantize import compare, quantize
 from stages import run

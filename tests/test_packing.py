@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from earlyexit import coco
-from earlyexit.packing import UnfitError, _drop_rows, balanced, decode, open_split, pack
+from earlyexit.packed import balanced, open_split
+from earlyexit.packing import UnfitError, _drop_rows, decode, pack
 from earlyexit.splits import in_calibration
 from tests.coco_source import content, files, jpeg, write_content, write_source
 

@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,8 +199,7 @@ def test_out_of_range(tmp_path: Path, leaf: str) -> None:
 )
 def test_params_that_do_not_fit_each_other(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     (line,) = complaints(tmp_path, changed(**changes))
-    with pytest.raises(ValueError, match=f"^{message}"):
-        raise ValueError(line)
+    assert re.match(message, line), line
 
 
 @pytest.mark.parametrize("spelling", ["1e-3", "1E-3", "1.0e-3", "0.001", "+1e-3"])
@@ -236,13 +236,13 @@ def test_a_file_that_is_no_params(tmp_path: Path, content: bytes, message: str) 
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="params.yaml: not found"):
+    with pytest.raises(FileNotFoundError, match=r"params\.yaml: not found"):
         load(tmp_path / "params.yaml")
 
 
 def test_params_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load(SOURCE).joint.w_final = 2  # type: ignore[misc]
+        load(SOURCE).joint.w_final = 2
 
 
 @pytest.mark.parametrize("head", ["separable", "pooled"])
@@ -277,5 +277,5 @@ def test_mobilenet_v1_is_mlperf_tinys() -> None:
     assert sum(p.numel() for p in parameters) == 210_850
     architecture = network.architecture
     assert architecture.resolution == 96
-    assert architecture.input_range == (0, 1)
+    assert architecture.input_range == (0.0, 1.0)
     assert np.array_equal(architecture.normalize(np.array([51], np.uint8)), np.array([0.2], np.float32))

@@ -8,7 +8,7 @@ from torch import nn
 
 from earlyexit.architecture import Architecture, MobileNetV1Table, MobileNetV2Table
 from earlyexit.network import EarlyExitNetwork
-from earlyexit.packing import PackedSplit
+from earlyexit.packed import PackedSplit
 
 Family = Literal["mobilenet_v2", "mobilenet_v1"]
 FAMILIES: tuple[Family, ...] = ("mobilenet_v2", "mobilenet_v1")
@@ -23,7 +23,12 @@ def architecture(family: Family = "mobilenet_v2", **changes: Any) -> Architectur
         if family == "mobilenet_v2"
         else MobileNetV1Table(blocks=[(8, 1, 2), (12, 2, 1), (16, 2, 2)], **common)
     )
-    fields = {"exits": ["block1", "block3"], "head": "separable", "head_channels": [8, 8], "resolution": RESOLUTION}
+    fields: dict[str, Any] = {
+        "exits": ["block1", "block3"],
+        "head": "separable",
+        "head_channels": [8, 8],
+        "resolution": RESOLUTION,
+    }
     return Architecture(backbone=table, **(fields | changes))
 
 

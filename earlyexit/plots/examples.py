@@ -8,7 +8,7 @@ from PIL import Image
 from earlyexit import policy
 from earlyexit.evaluation import Evaluation
 from earlyexit.labels import CLASSES
-from earlyexit.packing import PackedSplit
+from earlyexit.packed import PackedSplit
 from earlyexit.plots import style
 from earlyexit.plots.sheet import GAP, Sheet
 

@@ -14,7 +14,7 @@ from earlyexit.plots import style
 METRICS = Path("plots/metrics")
 STAGES = {
     "baseline": ("Baseline", "cross-entropy"),
-    "disjoint": ("Stage A: exits alone", "sum of the exits'"),
+    "disjoint": ("Stage A: exits alone", "sum over the exits"),
     "joint": ("Stage B: all", "weighted sum, Eq. 1"),
 }
 _KEYS = ["stage", "epoch", "step"]
@@ -32,6 +32,7 @@ def read(logs: Mapping[str, Path]) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: a folder holds no metrics.
+        ValueError: a file of metrics is not of dvclive's columns.
     """
     table = pd.concat([_read_stage(stage, folder) for stage, folder in logs.items()], ignore_index=True)
     table.insert(2, "step", range(1, len(table) + 1))

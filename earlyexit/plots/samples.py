@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from earlyexit import coco
 from earlyexit.labels import CLASSES
-from earlyexit.packing import PackedSplit, balanced
+from earlyexit.packed import PackedSplit, balanced
 from earlyexit.plots.sheet import GAP, Sheet
 
 SIDE = 8

@@ -100,7 +100,7 @@ def _lay_out(dice: Dice) -> _Plan:
         horizon=dice.uniform(0.28, 0.62) * height,
         indoors=dice.chance(0.48),
         light=(math.cos(angle), math.sin(angle)),
-        haze=dice.uniform(0.7, 2.6) if dice.chance(0.7) else 0.0,
+        haze=dice.uniform(*settings.HAZE) if dice.chance(settings.HAZE_SCENES) else 0.0,
     )
     low, high = dice.weighted([((low, high), weight) for low, high, weight in settings.SCALES])
     size = math.exp(dice.uniform(math.log(low), math.log(high))) * height
@@ -131,14 +131,15 @@ def _place(plan: _Plan, dice: Dice, size: float, *, leading: bool) -> _Item:
 
 def _fill(plan: _Plan, dice: Dice, *, with_person: bool) -> None:
     """Add the other things, whatever the label; then make the leading places people or upright things."""
-    slots = list(plan.items)
-    lead = slots[0]
+    lead = plan.items[0]
+    # Before stand-ins are brought to size: what is around must not tell what the leading objects became.
+    scale = lead.size
     upright = _table(plan, upright=True)
     any_thing = _table(plan, upright=False)
     herd = dice.weighted(upright)
     same = dice.chance(0.5)
     mixed = dice.random()
-    for item in slots:
+    for item in plan.items:
         stand_in = herd if same else dice.weighted(upright)
         person = with_person and (item.leading or dice.random() < 0.7 + 0.3 * mixed)
         item.thing = _PERSON if person else stand_in
@@ -147,13 +148,13 @@ def _fill(plan: _Plan, dice: Dice, *, with_person: bool) -> None:
             item.size *= min(1 / stand_in.height, 1.6) ** 0.7
     for _ in range(dice.whole(*settings.THINGS_PER_SCENE)):
         thing = dice.weighted(upright if dice.chance(settings.CLUTTER_UPRIGHT) else any_thing)
-        size = lead.size * math.exp(dice.spread(1.1))
+        size = scale * math.exp(dice.spread(1.1))
         size = min(max(size, 0.1 * plan.height), 1.1 * plan.height)
         item = _place(plan, dice, size, leading=False)
         item.thing = thing
         plan.items.append(item)
     if dice.chance(settings.OCCLUSION):
-        size = lead.size * dice.uniform(0.9, 1.3)
+        size = scale * dice.uniform(0.9, 1.3)
         thing = dice.weighted(any_thing if dice.chance(0.7) else upright)
         x = lead.x + dice.spread(0.4) * size
         y = max(lead.y + 1, min(lead.y + dice.uniform(0.02, 0.2) * size, plan.height * 1.1))

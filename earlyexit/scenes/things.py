@@ -128,7 +128,7 @@ def coat_rack(canvas: Canvas, dice: Dice, x: float, y: float, size: float) -> No
         colour = palette.cloth(dice)
         canvas.ellipse(x, y - tall, (0.1 * tall, 0), (0, 0.018 * tall), shade(colour, 0.8))
         canvas.convex([(x - 0.05 * tall, y - tall), (x, y - 1.09 * tall), (x + 0.05 * tall, y - tall)], colour)
-    elif dice.chance(0.4):
+    elif dice.chance(0.2):
         canvas.ball(x, y - tall, 0.045 * tall, palette.paint(dice))
 
 
@@ -663,7 +663,7 @@ THINGS: tuple[Thing, ...] = (
     Thing("pole", sign, 0.3, 1.5, True, 1.2),
     Thing("clothes", coat_rack, 1.0, 0.4, True, 1.05),
     Thing("clothes", clothesline, 0.5, 0.6, True, 1.0),
-    Thing("object", jumble, 0.9, 0.9, True, 0.8),
+    Thing("object", jumble, 0.5, 0.5, True, 0.8),
     Thing("animal", animal, 1.4, 2.4, True, 0.7),
     Thing("vehicle", car, 0.0, 1.5, False, 0.85),
     Thing("vehicle", bus, 0.0, 0.5, False, 1.4),

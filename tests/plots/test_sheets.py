@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from earlyexit import coco, policy
-from earlyexit.packing import PackedSplit
+from earlyexit.packed import PackedSplit
 from earlyexit.plots import examples, samples, style
-from earlyexit.plots.sheet import Sheet
+from earlyexit.plots.sheet import GAP, Sheet
 from tests.coco_source import write_source
 from tests.plots import results
 
@@ -93,11 +93,16 @@ def test_boxes_are_the_persons_and_no_others(tmp_path: Path) -> None:
 
 def test_samples_show_photographs_and_boxes(tmp_path: Path) -> None:
     folder = raw(tmp_path)
+    path = coco.annotations_path(folder, "train")
+    path.write_text(path.read_text().replace("[10, 10.0, 30, 20]", "[6, 12, 30, 20]"))
     train = PackedSplit(np.zeros((4, 8, 8, 3), np.uint8), np.array([1, 0, 1, 0]), np.array([1, 2, 3, 4]))
     sheet = samples.draw(folder, train, 0.005)
     # Two boxes of 30 x 20 in photographs of 60 x 40: half a tile wide, a third of one high.
     outline = 2 * (samples.TILE * 30 // 60 + samples.TILE * 20 // 60)
     assert colours(sheet)[samples.BOX] == pytest.approx(2 * outline, rel=0.05)
+    drawn = (np.asarray(sheet.image) == ImageColor.getrgb(samples.BOX)).all(2)
+    assert np.flatnonzero(drawn.any(0))[0] == GAP + samples.TILE * 6 // 60
+    assert np.ptp(np.flatnonzero(drawn.any(1))) == pytest.approx(samples.TILE * 20 / 60, abs=1)
     sheet.save(tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == sheet.image.size

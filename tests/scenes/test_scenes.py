@@ -91,7 +91,7 @@ def test_persons_come_in_all_sizes_and_some_are_too_small_to_count() -> None:
     heights = [h / scene.image.shape[0] for scene in sample() for name, (_, _, _, h) in scene.boxes if name == "person"]
     assert ((shares > 0) & (shares < MIN_AREA)).any()
     assert min(heights) < 0.1 and max(heights) > 0.8
-    assert np.quantile(shares[labels()], 0.1) < 0.05 < 0.2 < np.quantile(shares[labels()], 0.9)
+    assert np.quantile(shares[labels()], 0.1) < 0.1 < 0.25 < np.quantile(shares[labels()], 0.9)
 
 
 TRIVIAL: dict[str, Callable[[Scene], float]] = {
@@ -187,7 +187,7 @@ def test_a_person_is_about_as_tall_as_asked() -> None:
         seen = canvas.visible()(1)
         assert seen is not None
         assert 40 < max(seen.width, seen.height) < 330
-        assert seen.y + seen.height < 560
+        assert seen.y + seen.height < 580
 
 
 @pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.draw.__name__)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from earlyexit import coco, evaluation, packing
+from earlyexit import packed as packed_splits
 from earlyexit.deployment import Deployment
 from earlyexit.files import write_json
 from earlyexit.plots import examples
@@ -45,7 +46,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         max_skipped=0,
         workers=1,
     )
-    val = packing.open_split(packed, "val")
+    val = packed_splits.open_split(packed, "val")
     models = tmp_path / "models"
     write_deployment(models / "int8" / "early_exit", results.names(3), results.MACS)
     write_deployment(models / "int8" / "baseline", ["final"], [results.BASELINE_MACS])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from earlyexit import coco
-from earlyexit.packing import open_split
+from earlyexit.packed import open_split
 from stages import prepare
 from tests.coco_source import content, write_content, write_source
 

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earlyexit.losses import weighted_loss
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(1, keepdims=True)
+    return float(-np.log(probabilities[np.arange(len(labels)), labels]).mean())
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    weights=st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0, 2.5]), min_size=1, max_size=4).filter(any),
+    count=st.integers(1, 9),
+)
+def test_is_equation_1(seed: int, weights: list[float], count: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (len(weights), count, 2))
+    labels = rng.integers(0, 2, count)
+    expected = sum(w * cross_entropy(z, labels) for z, w in zip(logits, weights, strict=True))
+    found = weighted_loss(list(torch.from_numpy(logits)), torch.from_numpy(labels), weights)
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+def test_each_classifier_gets_the_gradient_of_its_weight() -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 1, 1])
+    logits = [torch.randn(3, 2, requires_grad=True) for _ in range(3)]
+    weighted_loss(logits, labels, [0.5, 0, 2]).backward()  # type: ignore[no-untyped-call]
+    alone = [(torch.softmax(z.detach(), 1) - torch.eye(2)[labels]) / 3 for z in logits]
+    assert logits[1].grad is None
+    for z, w, slope in zip(logits, [0.5, 0, 2], alone, strict=True):
+        if z.grad is not None:
+            torch.testing.assert_close(z.grad, w * slope)
+
+
+def test_a_weight_of_0_hides_even_a_broken_classifier() -> None:
+    labels = torch.tensor([0])
+    good, broken = torch.zeros(1, 2), torch.full((1, 2), torch.nan)
+    assert float(weighted_loss([broken, good], labels, [0, 1])) == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [([1.0], "1 loss weights for 2"), ([1.0] * 3, "3 loss weights for 2"), ([0.0, 0.0], "all 0")],
+)
+def test_refuses(weights: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        weighted_loss([torch.zeros(1, 2), torch.zeros(1, 2)], torch.tensor([0]), weights)

@@ -1,0 +1,188 @@
+import copy
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save as to_bytes
+
+from earlyexit import training
+from earlyexit.augment import Augmentation
+from earlyexit.inference import predict, prepare_torch
+from earlyexit.network import EarlyExitNetwork
+from earlyexit.packed import PackedSplit
+from earlyexit.training import Recipe, train_exits, train_network
+from tests import tiny_network
+from tests.tiny_network import FAMILIES, Family, dark_and_bright
+
+CPU = torch.device("cpu")
+SIZE = 16
+RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=0.02, weight_decay=0.01)
+TRAIN = dark_and_bright(65, SIZE)  # one more than full batches
+HELD_OUT = dark_and_bright(20, SIZE, seed=1)
+Logged = list[tuple[int, dict[str, float]]]
+
+
+def fresh(family: Family = "mobilenet_v2", seed: int = 0) -> EarlyExitNetwork:
+    prepare_torch(seed, 1, "cpu")
+    return EarlyExitNetwork(tiny_network.architecture(family, resolution=SIZE))
+
+
+def settled() -> EarlyExitNetwork:
+    return tiny_network.network(tiny_network.architecture(resolution=SIZE))
+
+
+def augmentation() -> Augmentation:
+    return Augmentation(SIZE, min_crop=0.6, flip=0.5, brightness=0.1, contrast=0.1)
+
+
+def jointly(network: EarlyExitNetwork, **changes: Any) -> tuple[dict[str, float], Logged]:
+    logged: Logged = []
+    arguments: dict[str, Any] = {
+        "train": TRAIN,
+        "held_out": HELD_OUT,
+        "recipe": RECIPE,
+        "weights": [0.3, 0.3, 1.0],
+        "augmentation": None,
+        "device": CPU,
+        "log": lambda epoch, metrics: logged.append((epoch, metrics)),
+        "title": "joint",
+    }
+    return train_network(network, **(arguments | changes)), logged
+
+
+def exits_only(network: EarlyExitNetwork, **changes: Any) -> tuple[dict[str, float], Logged]:
+    logged: Logged = []
+    arguments: dict[str, Any] = {
+        "train": TRAIN,
+        "held_out": HELD_OUT,
+        "recipe": RECIPE,
+        "augmentation": None,
+        "device": CPU,
+        "log": lambda epoch, metrics: logged.append((epoch, metrics)),
+    }
+    return train_exits(network, **(arguments | changes)), logged
+
+
+def state(network: EarlyExitNetwork) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in network.state_dict().items()}
+
+
+def digest(network: EarlyExitNetwork) -> str:
+    return hashlib.sha256(to_bytes({k: v.contiguous() for k, v in network.state_dict().items()})).hexdigest()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_joint_training_learns_dark_from_bright(family: Family) -> None:
+    network = fresh(family)
+    metrics, logged = jointly(network, recipe=Recipe(12, 16, 0.02, 0.01))
+    unseen = dark_and_bright(40, SIZE, seed=2)
+    logits = predict(network, unseen.images, CPU)
+    assert ((logits.argmax(2) == unseen.labels).mean(1) > 0.9).all()
+    assert [epoch for epoch, _ in logged] == list(range(1, 13))
+    assert logged[-1][1] == metrics
+    assert logged[-1][1]["train/loss"] < logged[0][1]["train/loss"]
+
+
+def test_every_epoch_logs_every_classifier() -> None:
+    for run, names in ((jointly, ["exit1", "exit2", "final"]), (exits_only, ["exit1", "exit2"])):
+        _, logged = run(settled(), recipe=Recipe(2, 16, 0.01, 0))
+        expected = {"train/loss"} | {f"{split}/{name}" for split in ("train", "calibration") for name in names}
+        assert all(metrics.keys() == expected for _, metrics in logged)
+        assert all(0 <= value <= 1 for _, metrics in logged for key, value in metrics.items() if key != "train/loss")
+
+
+def test_the_logged_accuracy_is_that_of_the_trained_network() -> None:
+    for run in (jointly, exits_only):
+        network = settled()
+        metrics, _ = run(network)
+        shares = (predict(network, HELD_OUT.images, CPU).argmax(2) == HELD_OUT.labels).mean(1)
+        for name, share in zip(network.architecture.outputs, shares, strict=True):
+            assert metrics.get(f"calibration/{name}", share) == share
+
+
+@pytest.mark.parametrize("run", [jointly, exits_only])
+@pytest.mark.parametrize("augment", [None, augmentation()], ids=["plain", "augmented"])
+def test_same_seed_same_bytes(run: Any, augment: Augmentation | None) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        network = fresh(seed=seed)
+        run(network, recipe=Recipe(1, 16, 0.01, 0.01), augmentation=augment)
+        found.append(digest(network))
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("run", [jointly, exits_only])
+def test_held_out_images_never_touch_the_weights(run: Any) -> None:
+    other = PackedSplit(tiny_network.images(7, SIZE), np.ones(7, np.int64), np.arange(7))
+    found = []
+    for held_out in (HELD_OUT, other):
+        network = fresh()
+        run(network, held_out=held_out)
+        found.append(digest(network))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("augment", [None, augmentation()], ids=["cached", "uncached"])
+def test_disjoint_training_leaves_the_backbone_alone(augment: Augmentation | None) -> None:
+    network = settled()
+    before = state(network)
+    metrics, _ = exits_only(network, augmentation=augment)
+    after = state(network)
+    assert all(after[name] == before[name] for name in before if not name.startswith("exits."))
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {name for name in before if name.startswith("exits.")}
+    assert all(parameter.grad is None for parameter in network.blocks.parameters())
+    assert metrics["calibration/exit1"] > 0.8
+
+
+def test_joint_training_changes_all() -> None:
+    network = settled()
+    before = state(network)
+    jointly(network)
+    assert all(value != before[name] for name, value in state(network).items())
+
+
+def test_a_classifier_of_weight_0_is_not_trained() -> None:
+    network = settled()
+    before = state(network)
+    jointly(network, weights=[0.0, 0.3, 1.0])
+    parameters = {name for name, _ in network.exits[0].named_parameters(prefix="exits.0")}
+    after = state(network)
+    assert all(after[name] == before[name] for name in parameters)
+    assert after["exits.1.linear.weight"] != before["exits.1.linear.weight"]
+
+
+def test_features_computed_once_train_as_features_computed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, calls = settled(), []
+    cached, anew = copy.deepcopy(start), copy.deepcopy(start)
+    for network, fits in ((cached, True), (anew, False)):
+        monkeypatch.setattr(training, "_fits", lambda *_, fits=fits: fits)
+        network.blocks["stem"].register_forward_hook(lambda *_: calls.append(1))
+        torch.manual_seed(0)
+        exits_only(network)
+        calls.append(0)
+    split = calls.index(0)
+    assert split < len(calls) - split  # once, against once an epoch
+    for name, value in cached.state_dict().items():
+        torch.testing.assert_close(value, anew.state_dict()[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("run", "section"), [(jointly, "joint"), (exits_only, "disjoint")])
+def test_a_loss_that_is_not_finite(run: Any, section: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^{section}: the loss is not finite in epoch \d.*lower {section}\.learning_rate"
+    ):
+        run(settled(), recipe=Recipe(4, 16, 3e38, 0))
+
+
+def test_weights_for_another_number_of_classifiers() -> None:
+    with pytest.raises(ValueError, match="2 loss weights for 3 classifiers"):
+        jointly(settled(), weights=[0.5, 0.5])
+
+
+def test_a_single_step_is_enough_for_the_schedule() -> None:
+    metrics, logged = jointly(settled(), train=dark_and_bright(8, SIZE), recipe=Recipe(1, 16, 0.01, 0))
+    assert len(logged) == 1
+    assert np.isfinite(metrics["train/loss"])

@@ -1,0 +1,169 @@
+"""dvc.yaml, params.yaml and the stage scripts agree."""
+
+import ast
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+YAML_12 = YAML(typ="safe", pure=True)
+# Of no influence on what a stage computes.
+INFRASTRUCTURE = {"files", "quiet", "params", "__init__"}
+
+TRAINED = {"baseline", "disjoint", "joint"}
+STAGES_OF = {
+    "data.source": {"download", "prepare"},
+    "data.seed": {"download"},
+    "data.train_images": {"download"},
+    "data.val_images": {"download"},
+    "data.min_person_area": {"prepare"},
+    "data.calibration_share": {"prepare"},
+    "data.max_skipped": {"prepare"},
+    "data.resolution": {"prepare", "baseline", "disjoint"},
+    "model": {"baseline", "disjoint"},
+    "exits": {"disjoint"},
+    "augment": TRAINED,
+    "train": TRAINED | {"evaluate"},
+    "baseline": {"baseline"},
+    "disjoint": {"disjoint"},
+    "joint": {"joint"},
+    "export": {"export@baseline", "export@early_exit"},
+    "ptq": {"ptq@baseline", "ptq@early_exit"},
+    "calibrate": {"calibrate"},
+    "benchmark": {"benchmark"},
+    "memory": {"memory"},
+}
+
+
+def leaves(content: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from leaves(value, f"{name}.")
+        else:
+            yield name
+
+
+LEAVES = list(leaves(YAML_12.load((ROOT / "params.yaml").read_text(encoding="utf-8"))))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
+    """The workflow with empty outputs, all of it up to date."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("stages", "earlyexit"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    repo = Repo.init(no_scm=True)
+    for stage in repo.index.stages:
+        for out in stage.outs:
+            path = Path(out.fs_path)
+            if path.suffix:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+            else:
+                path.mkdir(parents=True, exist_ok=True)
+                (path / "file").touch()
+    repo.commit(force=True)
+    assert repo.status() == {}
+    yield repo
+    patch.undo()
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_a_changed_leaf_marks_its_stages_and_no_others(project: Repo, leaf: str) -> None:
+    path = Path(project.root_dir) / "params.yaml"
+    before = path.read_text(encoding="utf-8")
+    content = YAML_12.load(before)
+    *sections, last = leaf.split(".")
+    section = content
+    for name in sections:
+        section = section[name]
+    section[last] = "changed"
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            YAML_12.dump(content, file)
+        changed = {stage.addressing for stage in project.index.stages if any(dep.status() for dep in stage.params)}
+    finally:
+        path.write_text(before, encoding="utf-8")
+    expected = STAGES_OF.get(leaf) or STAGES_OF[leaf.split(".")[0]]
+    assert changed == expected
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "stages").glob("*.py")))
+def test_a_stage_depends_on_all_the_code_that_it_imports(project: Repo, script: str) -> None:
+    stages = [stage for stage in project.index.stages if script_of(stage) == script]
+    if script in {"__init__", "logs"}:
+        assert not stages
+        return
+    assert stages, f"no stage runs stages/{script}.py"
+    needed = closure(f"stages/{script}.py")
+    for stage in stages:
+        given = {Path(dep.fs_path).relative_to(project.root_dir).as_posix() for dep in stage.deps}
+        assert {path for path in given if path.startswith(("earlyexit", "stages"))} == needed
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "stages").glob("*.py")))
+def test_a_stage_reads_no_params_but_its_own(project: Repo, script: str) -> None:
+    stages = [stage for stage in project.index.stages if script_of(stage) == script]
+    declared = {name for stage in stages for dep in stage.params for name in dep.params}
+    sections = {name.split(".")[0] for name in declared}
+    assert sections_read(ROOT / "stages" / f"{script}.py") <= sections
+
+
+def script_of(stage: Any) -> str:
+    return str(stage.cmd).split()[2].removeprefix("stages.")
+
+
+def closure(script: str) -> set[str]:
+    found: set[str] = {script}
+    queue = [ROOT / script]
+    while queue:
+        for module in imported(queue.pop()):
+            name = module.split(".")[1]
+            if name in INFRASTRUCTURE:
+                continue
+            package = ROOT / "earlyexit" / name
+            path = f"earlyexit/{name}" if package.is_dir() else f"earlyexit/{name}.py"
+            if path not in found:
+                found.add(path)
+                queue += sorted(package.rglob("*.py")) if package.is_dir() else [ROOT / path]
+    return found
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "earlyexit":
+            yield from (f"earlyexit.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("earlyexit."):
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("earlyexit."))
+
+
+def sections_read(path: Path) -> set[str]:
+    """The sections of params that a script takes from `load()` or from a variable named `params`."""
+    sections = set(load_sections())
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in sections and is_params(node.value)
+    }
+
+
+def load_sections() -> list[str]:
+    return [str(name) for name in YAML_12.load((ROOT / "params.yaml").read_text(encoding="utf-8"))]
+
+
+def is_params(node: ast.expr) -> bool:
+    if isinstance(node, ast.Name):
+        return node.id == "params"
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "load"
