@@ -59,6 +59,22 @@ class ImageBatches:
             yield self.network.normalize(images), torch.from_numpy(self.data.labels[rows]).to(self.device)
 
 
+class GrowingBatches:
+    """The first epochs from one source of batches, the rest from another one of the same length."""
+
+    def __init__(self, first: ImageBatches, then: ImageBatches, epochs: int) -> None:
+        self.first, self.then, self.epochs_left = first, then, epochs
+
+    def __len__(self) -> int:
+        return len(self.then)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.epochs_left == 0:
+            return iter(self.then)
+        self.epochs_left -= 1
+        return iter(self.first)
+
+
 class FeatureBatches:
     """Shuffled batches of features that a frozen backbone computed once."""
 

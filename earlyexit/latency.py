@@ -93,8 +93,10 @@ def check_outcomes(outcomes: Sequence[Outcome], exits: np.ndarray, labels: np.nd
     """Compare the cascade's decisions, image by image, with those computed from all logits at once.
 
     Raises:
-        ValueError: one differs; names the image's position, and both decisions.
+        ValueError: one differs; names the image's position, and both decisions. Or their numbers differ.
     """
+    if len(outcomes) != len(exits):
+        raise ValueError(f"{name}: {len(outcomes)} images in the cascade, {len(exits)} in the evaluation")
     for index, outcome in enumerate(outcomes):
         if (outcome.exit, outcome.label) != (exits[index], labels[index]):
             raise ValueError(

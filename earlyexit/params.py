@@ -89,6 +89,18 @@ class Recipe(Section):
     weight_decay: NonNegative
 
 
+class BaselineParams(Recipe):
+    """Training of the network without early exits."""
+
+    small_epochs: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _some_at_full_size(self) -> Self:
+        if self.small_epochs >= self.epochs:
+            raise ValueError(f"small_epochs: {self.small_epochs} must be less than epochs ({self.epochs})")
+        return self
+
+
 class DisjointParams(Recipe):
     """Stage A (Section II-A): exits on a frozen backbone."""
 
@@ -149,7 +161,7 @@ class Params(Section):
     exits: ExitParams
     augment: AugmentParams
     train: TrainParams
-    baseline: Recipe
+    baseline: BaselineParams
     disjoint: DisjointParams
     joint: JointParams
     export: ExportParams

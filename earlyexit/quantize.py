@@ -1,6 +1,7 @@
 """INT8 post-training quantization of segments (Section II-B), by two quantizers."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -85,17 +86,20 @@ def _litert(model: bytes, samples: Any, input_range: tuple[float, float] | None,
     rules = recipe.static_wi8_ai8()
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(rules)
-    # The library's default, a moving average, forgets all but the last samples; the paper's tool takes the extremes.
-    observer = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
     names = _signature(model)
-    observer.calibrate({SIGNATURE: [{names["input"]: x} for x in samples]}, manager)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the interpreter keeps all tensors, as a calibrator must
+        # The default, a moving average, forgets all but the last samples; the paper's tool takes the extremes.
+        observer = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+        observer.calibrate({SIGNATURE: [{names["input"]: x} for x in samples]}, manager)
     ranges = observer.get_model_qsvs()
     if input_range is not None:
         low, high = (np.full((1, 1, 1, 1), value, np.float32) for value in input_range)
         ranges[names["input_tensor"]] = {"min": low, "max": high}
     if shared is not None:
         ranges[names["input_tensor"]] = shared
-    with quiet():
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         result = quantizer.Quantizer(model, rules).quantize(ranges, enable_progress_report=False)
     return bytes(result.quantized_model), ranges.get(names["features_tensor"])
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from earlyexit.augment import Augmentation
-from earlyexit.batches import Batches, FeatureBatches, FrozenBatches, ImageBatches, Labelled
+from earlyexit.batches import Batches, FeatureBatches, FrozenBatches, GrowingBatches, ImageBatches, Labelled
 from earlyexit.inference import accuracies, frozen_features, predict
 from earlyexit.losses import weighted_loss
 from earlyexit.network import EarlyExitNetwork
@@ -23,12 +23,17 @@ Log = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """AdamW under a one-cycle schedule; the last epoch's weights are kept, so nothing is chosen on held-out images."""
+    """AdamW under a one-cycle schedule; the last epoch's weights are kept, so nothing is chosen on held-out images.
+
+    The first `small_epochs` see augmented images at two thirds of the resolution: most is learned there, in less than
+    half the time (progressive resizing).
+    """
 
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float
+    small_epochs: int = 0
 
 
 def train_network(
@@ -58,7 +63,10 @@ def train_network(
         the last epoch's metrics.
     """
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    batches = ImageBatches(train, network, recipe.batch_size, device, augmentation)
+    batches: Batches = full = ImageBatches(train, network, recipe.batch_size, device, augmentation)
+    if augmentation is not None and recipe.small_epochs:
+        small = ImageBatches(train, network, recipe.batch_size, device, augmentation.shrunk())
+        batches = GrowingBatches(small, full, recipe.small_epochs)
     names = network.architecture.outputs
 
     def monitor() -> dict[str, float]:

@@ -22,18 +22,19 @@ def main() -> None:
     for percentile, row, outcomes in zip(limits.table, rows, measured.outcomes, strict=True):
         decisions = policy.decide(logits, row)
         latency.check_outcomes(outcomes, decisions.exits, decisions.labels, f"p{percentile}")
+    cascades = {f"p{p}": time for p, time in zip(limits.table, measured.cascades, strict=True)}
     report = {
         "unit": "microseconds per image, mean over the val split, median over the passes",
         "n": len(images),
         "passes": passes,
         "baseline": measured.baseline,
         "segments": dict(zip(network.names, measured.segments, strict=True)),
-        "cascade": {f"p{p}": time for p, time in zip(limits.table, measured.cascades, strict=True)},
+        "cascade": cascades,
         "baseline_spread": measured.spread,
         "machine": latency.machine(),
     }
     write_json("models/latency.json", report)
-    for name, time in report["cascade"].items():
+    for name, time in cascades.items():
         print(f"{name}: {time:.1f} us, {measured.baseline / time:.2f} x the baseline's {measured.baseline:.1f} us")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from earlyexit import checkpoint, convert
 from earlyexit.files import replacing_folder, write_json
+from earlyexit.inference import prepare_torch
 from earlyexit.packed import balanced, open_split
 from earlyexit.params import load
 from stages import run
@@ -14,6 +15,7 @@ def main() -> None:
     """Export the checkpoint in the folder of the first argument into the folder of the second."""
     source, target = map(Path, sys.argv[1:])
     params = load().export
+    prepare_torch(seed=0, threads=1, device="cpu")
     network = checkpoint.load(source).fold()
     held_out = open_split("data/packed", "calibration")
     images = held_out.images[balanced(held_out.labels, params.images, seed=0)]

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from earlyexit.architecture import Architecture, MobileNetV1Table, MobileNetV2Ta
 from tests import tiny_network
 from tests.tiny_network import FAMILIES, Family
 
-INPUT = {"input_offset": 0, "input_divisor": 255}
+INPUT: dict[str, Any] = {"input_offset": 0, "input_divisor": 255}
 
 
 def test_a_rows_stride_belongs_to_its_first_block() -> None:

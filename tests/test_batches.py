@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -68,13 +69,13 @@ def test_an_epoch_has_every_image_once(network: EarlyExitNetwork, count: int, ba
 
 def test_the_order_is_new_every_epoch_and_repeats_with_the_seed(network: EarlyExitNetwork) -> None:
     images, seen = ImageBatches(numbered(60), network, 16, CPU), features(60, 16)
-    for batches, numbers in ((images, lambda: image_numbers(images)), (seen, lambda: feature_numbers(seen))):
+    numbers: list[Callable[[], list[list[int]]]] = [lambda: image_numbers(images), lambda: feature_numbers(seen)]
+    for epoch in numbers:
         torch.manual_seed(5)
-        first, second = numbers(), numbers()
+        first, second = epoch(), epoch()
         torch.manual_seed(5)
-        again = numbers()
-        assert first != second, type(batches)
-        assert again == first
+        assert first != second
+        assert epoch() == first
 
 
 def test_images_come_normalized_and_augmented(network: EarlyExitNetwork) -> None:

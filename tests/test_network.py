@@ -1,6 +1,7 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from earlyexit.architecture import Architecture, MobileNetV1Table, MobileNetV2Table
 from earlyexit.checkpoint import read_weights
 from earlyexit.inference import predict
-from earlyexit.network import ConvUnit, EarlyExitNetwork
+from earlyexit.network import ConvUnit, EarlyExitNetwork, InvertedResidual
 from earlyexit.packing import decode
 from earlyexit.params import load
 from tests import tiny_network
@@ -28,7 +29,12 @@ def architectures(draw: st.DrawFn) -> Architecture:
     width = st.sampled_from([4, 8, 12])
     stride = st.integers(1, 2)
     repeats = st.integers(1, 2)
-    common = {"width": draw(st.sampled_from([0.5, 1.0])), "stem": 8, "input_offset": 128, "input_divisor": 128}
+    common: dict[str, Any] = {
+        "width": draw(st.sampled_from([0.5, 1.0])),
+        "stem": 8,
+        "input_offset": 128,
+        "input_divisor": 128,
+    }
     table: MobileNetV2Table | MobileNetV1Table
     if draw(st.booleans()):
         v2_row = st.tuples(st.integers(1, 3), width, repeats, stride)
@@ -139,16 +145,25 @@ def test_the_baseline_is_the_same_network_without_exits(family: Family) -> None:
         torch.testing.assert_close(alone, network(x)[-1])
 
 
-def test_activations_of_the_family(family_acts: dict[Family, type[nn.Module]]) -> None:
-    for family, act in family_acts.items():
-        network = EarlyExitNetwork(tiny_network.architecture(family))
-        used = {type(m.act) for m in network.modules() if isinstance(m, ConvUnit)} - {nn.Identity}
-        assert used == {act}
+@pytest.mark.parametrize(
+    ("family", "expected"), [("mobilenet_v2", {nn.ReLU6, nn.Identity}), ("mobilenet_v1", {nn.ReLU})]
+)
+def test_activations_of_the_family(family: Family, expected: set[type[nn.Module]]) -> None:
+    network = EarlyExitNetwork(tiny_network.architecture(family))
+    assert {type(module.act) for module in network.modules() if isinstance(module, ConvUnit)} == expected
 
 
-@pytest.fixture
-def family_acts() -> dict[Family, type[nn.Module]]:
-    return {"mobilenet_v2": nn.ReLU6, "mobilenet_v1": nn.ReLU}
+def test_a_block_that_keeps_its_shape_adds_its_input() -> None:
+    network = EarlyExitNetwork(tiny_network.architecture()).eval()
+    for name, shape, same in (("block3", (8, 8), True), ("block4", (8, 12), False), ("block5", (12, 12), True)):
+        block = network.blocks[name]
+        assert isinstance(block, InvertedResidual)
+        norm = block.layers[-1].norm
+        assert isinstance(norm, nn.BatchNorm2d)
+        nn.init.zeros_(norm.weight)
+        x = torch.randn(1, shape[0], 6, 6)
+        with torch.no_grad():
+            assert torch.equal(block(x), x if same else torch.zeros(1, shape[1], 3, 3))
 
 
 def test_normalizes_as_the_architecture_says() -> None:

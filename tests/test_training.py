@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save as to_bytes
+from torch import nn
 
 from earlyexit import training
 from earlyexit.augment import Augmentation
 from earlyexit.inference import predict, prepare_torch
 from earlyexit.network import EarlyExitNetwork
 from earlyexit.packed import PackedSplit
-from earlyexit.training import Recipe, train_exits, train_network
+from earlyexit.training import Recipe, fit, train_exits, train_network
 from tests import tiny_network
 from tests.tiny_network import FAMILIES, Family, dark_and_bright
 
@@ -100,6 +101,30 @@ def test_the_logged_accuracy_is_that_of_the_trained_network() -> None:
         shares = (predict(network, HELD_OUT.images, CPU).argmax(2) == HELD_OUT.labels).mean(1)
         for name, share in zip(network.architecture.outputs, shares, strict=True):
             assert metrics.get(f"calibration/{name}", share) == share
+
+
+def test_the_logged_loss_and_accuracy_are_means_over_images_not_batches() -> None:
+    layer = nn.Linear(1, 2, bias=False)
+    nn.init.ones_(layer.weight)
+    layer.weight.data[1] = 0.5
+    x = torch.tensor([[1.0], [2.0], [-1.0], [0.5], [-3.0]])
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    with torch.no_grad():
+        expected = float(nn.functional.cross_entropy(layer(x), labels))
+    metrics = fit(
+        lambda batch: [layer(batch)],
+        list(layer.parameters()),
+        [(x[:3], labels[:3]), (x[3:], labels[3:])],
+        Recipe(epochs=1, batch_size=3, learning_rate=1e-12, weight_decay=0),
+        [1.0],
+        names=["final"],
+        monitor=lambda: {"calibration/final": 0.25},
+        log=lambda *_: None,
+        title="baseline",
+    )
+    assert metrics["train/loss"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["train/final"] == 3 / 5
+    assert metrics["calibration/final"] == 0.25
 
 
 @pytest.mark.parametrize("run", [jointly, exits_only])

@@ -34,7 +34,7 @@ def room(canvas: Canvas, dice: Dice, horizon: float) -> None:
     wall = _wall_colour(dice)
     canvas.gradient(0, horizon, shade(wall, dice.uniform(0.8, 1.1)), shade(wall, dice.uniform(0.75, 1.0)))
     _wallpaper(canvas, dice, wall, horizon)
-    roughen(canvas, dice, 0, horizon, dice.uniform(0.04, 0.25), dice.whole(0, 4))
+    roughen(canvas, dice, 0, horizon, dice.uniform(0.03, 0.16), dice.whole(0, 4))
     for _ in range(dice.whole(1, 5)):
         _on_wall(canvas, dice, dice.uniform(0, width), horizon)
     floor = _floor(dice)
@@ -42,7 +42,7 @@ def room(canvas: Canvas, dice: Dice, horizon: float) -> None:
     _boards(canvas, dice, floor, horizon)
     if dice.chance(0.35):
         _rug(canvas, dice, horizon)
-    roughen(canvas, dice, horizon, height, dice.uniform(0.08, 0.4), dice.whole(0, 3), dice.uniform(1, 5))
+    roughen(canvas, dice, horizon, height, dice.uniform(0.06, 0.3), dice.whole(0, 3), dice.uniform(1, 5))
     if dice.chance(0.7):
         canvas.rectangle(
             0, horizon - dice.uniform(0.01, 0.03) * height, width, horizon, shade(wall, dice.pick((0.6, 1.2)))
@@ -58,7 +58,7 @@ def plain_wall(canvas: Canvas, dice: Dice, horizon: float) -> None:
     _wallpaper(canvas, dice, wall, canvas.height)
     floor = mix(wall, palette.paint(dice), dice.uniform(0, 0.6))
     canvas.gradient(horizon, canvas.height, shade(floor, 0.85), floor)
-    roughen(canvas, dice, 0, canvas.height, dice.uniform(0.1, 0.6), dice.whole(0, 4), dice.uniform(0.6, 2))
+    roughen(canvas, dice, 0, canvas.height, dice.uniform(0.08, 0.4), dice.whole(0, 4), dice.uniform(0.6, 2))
 
 
 def street(canvas: Canvas, dice: Dice, horizon: float) -> None:
@@ -84,7 +84,7 @@ def street(canvas: Canvas, dice: Dice, horizon: float) -> None:
     _boards(canvas, dice, road, base)
     if dice.chance(0.4):
         _crossing(canvas, dice, base)
-    roughen(canvas, dice, base, height, dice.uniform(0.1, 0.4), dice.whole(0, 3), dice.uniform(1, 4))
+    roughen(canvas, dice, base, height, dice.uniform(0.08, 0.3), dice.whole(0, 3), dice.uniform(1, 4))
 
 
 def field(canvas: Canvas, dice: Dice, horizon: float) -> None:
@@ -103,7 +103,7 @@ def field(canvas: Canvas, dice: Dice, horizon: float) -> None:
         far, near = dice.uniform(0, width), dice.uniform(-0.2, 1.2) * width
         wide = dice.uniform(0.1, 0.5) * width
         canvas.convex([(far - 3, horizon), (far + 3, horizon), (near + wide, height), (near - wide, height)], path)
-    roughen(canvas, dice, horizon, height, dice.uniform(0.15, 0.6), dice.whole(0, 3), dice.uniform(1, 2.5))
+    roughen(canvas, dice, horizon, height, dice.uniform(0.1, 0.4), dice.whole(0, 3), dice.uniform(1, 2.5))
     for _ in range(dice.whole(0, 40)):
         y = dice.uniform(horizon, height)
         size = (0.01 + 0.05 * (y - horizon) / height) * height
@@ -124,7 +124,7 @@ def shore(canvas: Canvas, dice: Dice, horizon: float) -> None:
     sand = palette.vary(dice, dice.pick(((220, 196, 150), (196, 170, 130), (228, 230, 234), (160, 150, 138))))
     canvas.gradient(edge, height, shade(sand, 0.9), sand)
     canvas.rectangle(0, edge, width, edge + 0.01 * height, (235, 238, 240))
-    roughen(canvas, dice, edge, height, dice.uniform(0.1, 0.45), dice.whole(0, 3), 1.5)
+    roughen(canvas, dice, edge, height, dice.uniform(0.08, 0.35), dice.whole(0, 3), 1.5)
 
 
 def _wall_colour(dice: Dice) -> Colour:

@@ -15,6 +15,8 @@ Point = tuple[float, float]
 SUPERSAMPLE = 2
 """Canvas pixels to a pixel of the picture, each way: drawing without anti-aliasing, then halving, is the fastest."""
 
+# The three colour bytes of a pixel seen as one word.
+_COLOURS = np.frombuffer(bytes((255, 255, 255, 0)), np.uint32)[0]
 _SHIFT = 4
 _ONE = 1 << _SHIFT
 _ROUND = [(math.cos(k * math.pi / 6 + math.pi / 2), math.sin(k * math.pi / 6 + math.pi / 2)) for k in range(7)]
@@ -121,6 +123,13 @@ class Canvas:
     def blur(self, sigma: float) -> None:
         """Blur all that is drawn so far: it is out of focus."""
         self.pixels = np.asarray(cv2.GaussianBlur(self.pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.uint8)
+
+    def fade(self, contrast: float) -> None:
+        """Bring all that is drawn so far, in the background's name, closer to its mean grey: contrast 1 keeps it."""
+        mean = sum(cv2.mean(self.pixels)[:3]) / 3
+        faded = cv2.convertScaleAbs(self.pixels, alpha=contrast, beta=mean * (1 - contrast))
+        self.pixels = np.asarray(faded, np.uint8)
+        self.pixels.view(np.uint32)[...] &= _COLOURS
 
     def visible(self) -> Callable[[int], Extent | None]:
         """Return a function that says what an owner owns now, or None where it owns no pixel."""

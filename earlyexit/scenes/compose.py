@@ -1,6 +1,7 @@
 """A scene: the place is laid out and furnished first; only then its leading objects become people or things."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +58,7 @@ class _Plan:
     indoors: bool
     light: tuple[float, float]
     haze: float
+    contrast: float
     items: list[_Item] = field(default_factory=list)
 
 
@@ -101,6 +103,7 @@ def _lay_out(dice: Dice) -> _Plan:
         indoors=dice.chance(0.48),
         light=(math.cos(angle), math.sin(angle)),
         haze=dice.uniform(*settings.HAZE) if dice.chance(settings.HAZE_SCENES) else 0.0,
+        contrast=dice.uniform(*settings.BACKGROUND_CONTRAST),
     )
     low, high = dice.weighted([((low, high), weight) for low, high, weight in settings.SCALES])
     size = math.exp(dice.uniform(math.log(low), math.log(high))) * height
@@ -116,14 +119,10 @@ def _lay_out(dice: Dice) -> _Plan:
 def _place(plan: _Plan, dice: Dice, size: float, *, leading: bool) -> _Item:
     """Return a place for something whose grown-up's height is `size`: lower where it is nearer."""
     eye = dice.uniform(0.75, 1.6)
-    y = plan.horizon + size * eye
-    crop = settings.CROP * size
-    # The upper part stays in view: heads are cropped less often than feet.
-    y = min(
-        max(y, size * 0.75 - crop * 0.3),
-        plan.height - size * 0.02 + dice.random() * crop + max(size - 0.8 * plan.height, 0),
-    )
-    y = max(y, plan.horizon + 0.05 * size)
+    # What is too near to fit loses its feet, seldom its head.
+    lowest = plan.height + size * (dice.random() * settings.CROP - 0.02) + max(size - 0.8 * plan.height, 0)
+    highest = max(plan.horizon + 0.05 * size, size * dice.uniform(0.9, 1.1))
+    y = max(min(plan.horizon + size * eye, lowest), highest)
     margin = min(0.15 * size, 0.3 * plan.width)
     x = dice.uniform(margin, plan.width - margin) if leading else dice.uniform(0, plan.width)
     return _Item(None, x, y, size, leading=leading, key=dice.whole(0, 1 << 40))
@@ -134,13 +133,14 @@ def _fill(plan: _Plan, dice: Dice, *, with_person: bool) -> None:
     lead = plan.items[0]
     # Before stand-ins are brought to size: what is around must not tell what the leading objects became.
     scale = lead.size
-    upright = _table(plan, upright=True)
-    any_thing = _table(plan, upright=False)
-    herd = dice.weighted(upright)
+    any_thing = _table(plan, THINGS)
+    upright = _table(plan, (thing for thing in THINGS if thing.stand_in))
+    stand_ins = [(thing, weight * thing.stand_in) for thing, weight in upright]
+    herd = dice.weighted(stand_ins)
     same = dice.chance(0.5)
     mixed = dice.random()
     for item in plan.items:
-        stand_in = herd if same else dice.weighted(upright)
+        stand_in = herd if same else dice.weighted(stand_ins)
         person = with_person and (item.leading or dice.random() < 0.7 + 0.3 * mixed)
         item.thing = _PERSON if person else stand_in
         if not person:
@@ -168,8 +168,7 @@ def _fill(plan: _Plan, dice: Dice, *, with_person: bool) -> None:
     plan.items.sort(key=lambda item: item.y)
 
 
-def _table(plan: _Plan, *, upright: bool) -> list[tuple[Thing, float]]:
-    things = [thing for thing in THINGS if thing.upright or not upright]
+def _table(plan: _Plan, things: Iterable[Thing]) -> list[tuple[Thing, float]]:
     return [(thing, thing.indoors if plan.indoors else thing.outdoors) for thing in things]
 
 
@@ -179,6 +178,7 @@ def _paint(plan: _Plan, dice: Dice) -> tuple[Canvas, bool]:
     draw_background(canvas, Dice(dice.whole(0, 1 << 40)), plan.horizon, indoors=plan.indoors)
     if plan.haze:
         canvas.blur(plan.haze)
+    canvas.fade(plan.contrast)
     whole, lead = 0, 0
     for owner, item in enumerate(plan.items, 1):
         canvas.owner = owner

@@ -11,7 +11,7 @@ Vector = tuple[float, float, float]
 # Lengths of the grown-up body, in body heights.
 TORSO = 0.29
 NECK = 0.045
-HEAD = 0.075
+HEAD = 0.08
 SHOULDER = 0.105
 HIP = 0.06
 UPPER_ARM = 0.165
@@ -71,8 +71,8 @@ class Skeleton:
 
 
 KINDS = (
-    ("stand", 0.36), ("walk", 0.24), ("run", 0.07), ("sit", 0.14), ("crouch", 0.05), ("bend", 0.04), ("lie", 0.05),
-    ("free", 0.05),
+    ("stand", 0.41), ("walk", 0.25), ("run", 0.06), ("sit", 0.14), ("crouch", 0.04), ("bend", 0.03), ("lie", 0.04),
+    ("free", 0.03),
 )  # fmt: skip
 
 
@@ -160,9 +160,9 @@ def build(pose: Pose, *, head_scale: float = 1.0) -> Skeleton:
 
 def _yaw(dice: Dice) -> float:
     kind = dice.random()
-    if kind < 0.55:
+    if kind < 0.62:
         return dice.spread(0.9)
-    if kind < 0.85:
+    if kind < 0.9:
         return dice.side() * (math.pi / 2 + dice.spread(0.5))
     return math.pi + dice.spread(0.9)
 

@@ -21,15 +21,16 @@ Draw = Callable[[Canvas, Dice, float, float, float], None]
 class Thing:
     """A kind of thing.
 
-    `category` is its name in the annotations. `indoors`, `outdoors`: how often it is met there. `upright`: about as
-    tall as a person, so that it can stand where a person could. `height`: about how tall, in grown-ups.
+    `category` is its name in the annotations. `indoors`, `outdoors`: how often it is met there. `stand_in`: how much
+    more often it stands where a person could, 0 where it is too low; the plainest things do so least, for a person has
+    many parts. `height`: about how tall, in grown-ups.
     """
 
     category: str
     draw: Draw
     indoors: float
     outdoors: float
-    upright: bool
+    stand_in: float
     height: float
 
 
@@ -124,7 +125,7 @@ def coat_rack(canvas: Canvas, dice: Dice, x: float, y: float, size: float) -> No
     for _ in range(dice.whole(1, 3)):
         shift = dice.spread(0.14) * tall
         garment(canvas, dice, x + shift, y - dice.uniform(0.82, 0.94) * tall, tall)
-    if dice.chance(0.5):
+    if dice.chance(0.25):
         colour = palette.cloth(dice)
         canvas.ellipse(x, y - tall, (0.1 * tall, 0), (0, 0.018 * tall), shade(colour, 0.8))
         canvas.convex([(x - 0.05 * tall, y - tall), (x, y - 1.09 * tall), (x + 0.05 * tall, y - tall)], colour)
@@ -577,9 +578,9 @@ def bin_(canvas: Canvas, dice: Dice, x: float, y: float, size: float) -> None:
     canvas.limb((x, y - wide), (x, y - tall), wide, wide * dice.uniform(0.85, 1.1), colour)
     canvas.rectangle(x - wide * 1.05, y - wide * 0.6, x + wide * 1.05, y, shade(colour, 0.75))
     top = dice.random()
-    if top < 0.4:
+    if top < 0.15:
         canvas.ball(x, y - tall - wide * 0.9, wide * 0.55, other)
-    elif top < 0.7:
+    elif top < 0.5:
         for k in (-1, 1):
             canvas.limb(
                 (x + k * wide, y - tall * 0.7), (x + k * wide * 1.7, y - tall * 0.65), wide * 0.3, wide * 0.3, other
@@ -656,30 +657,30 @@ def easel(canvas: Canvas, dice: Dice, x: float, y: float, size: float) -> None:
 
 
 THINGS: tuple[Thing, ...] = (
-    Thing("tree", tree, 0.2, 3.0, True, 1.6),
-    Thing("plant", bush, 0.1, 1.5, False, 0.6),
-    Thing("plant", pot, 1.5, 0.6, False, 0.7),
-    Thing("pole", post, 0.8, 1.5, True, 1.1),
-    Thing("pole", sign, 0.3, 1.5, True, 1.2),
-    Thing("clothes", coat_rack, 1.0, 0.4, True, 1.05),
-    Thing("clothes", clothesline, 0.5, 0.6, True, 1.0),
-    Thing("object", jumble, 0.5, 0.5, True, 0.8),
-    Thing("animal", animal, 1.4, 2.4, True, 0.7),
-    Thing("vehicle", car, 0.0, 1.5, False, 0.85),
-    Thing("vehicle", bus, 0.0, 0.5, False, 1.4),
-    Thing("vehicle", bicycle, 0.3, 1.0, False, 0.6),
-    Thing("chair", chair, 2.0, 0.6, True, 0.65),
-    Thing("chair", sofa, 1.2, 0.2, False, 0.45),
-    Thing("table", table, 1.6, 0.4, False, 0.5),
-    Thing("object", plinth, 0.8, 1.0, True, 0.9),
-    Thing("lamp", lamp, 1.0, 0.2, True, 0.9),
-    Thing("shelf", shelf, 1.0, 0.0, False, 0.9),
-    Thing("ball", balls, 1.0, 1.0, False, 0.5),
-    Thing("object", bin_, 0.8, 1.2, True, 0.55),
-    Thing("umbrella", parasol, 0.4, 0.8, True, 1.0),
-    Thing("object", luggage, 1.0, 0.6, False, 0.5),
-    Thing("fence", fence, 0.2, 0.8, False, 0.5),
-    Thing("object", easel, 0.9, 0.6, True, 0.9),
+    Thing("tree", tree, 0.2, 3.0, 1.2, 1.6),
+    Thing("plant", bush, 0.1, 1.5, 0.0, 0.6),
+    Thing("plant", pot, 1.5, 0.6, 0.0, 0.7),
+    Thing("pole", post, 0.8, 1.5, 0.4, 1.1),
+    Thing("pole", sign, 0.3, 1.5, 0.4, 1.2),
+    Thing("clothes", coat_rack, 1.0, 0.4, 1.0, 1.05),
+    Thing("clothes", clothesline, 0.5, 0.6, 1.5, 1.0),
+    Thing("object", jumble, 0.5, 0.5, 1.2, 0.8),
+    Thing("animal", animal, 1.4, 2.4, 1.5, 0.7),
+    Thing("vehicle", car, 0.0, 1.5, 0.0, 0.85),
+    Thing("vehicle", bus, 0.0, 0.5, 0.0, 1.4),
+    Thing("vehicle", bicycle, 0.3, 1.0, 0.0, 0.6),
+    Thing("chair", chair, 2.0, 0.6, 0.5, 0.65),
+    Thing("chair", sofa, 1.2, 0.2, 0.0, 0.45),
+    Thing("table", table, 1.6, 0.4, 0.0, 0.5),
+    Thing("object", plinth, 0.8, 1.0, 0.25, 0.9),
+    Thing("lamp", lamp, 1.0, 0.2, 0.3, 0.9),
+    Thing("shelf", shelf, 1.0, 0.0, 0.0, 0.9),
+    Thing("ball", balls, 1.0, 1.0, 0.0, 0.5),
+    Thing("object", bin_, 0.8, 1.2, 0.3, 0.55),
+    Thing("umbrella", parasol, 0.4, 0.8, 0.8, 1.0),
+    Thing("object", luggage, 1.0, 0.6, 0.0, 0.5),
+    Thing("fence", fence, 0.2, 0.8, 0.0, 0.5),
+    Thing("object", easel, 0.9, 0.6, 1.0, 0.9),
 )
 
 
