@@ -6,34 +6,39 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(abspath $(VENV))/bin
 RUN = PATH="$(BIN):$$PATH"
+# Named by content, so that another clone with the same requirements finds the environment ready.
+READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
+READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
 .PHONY: repro test lint clean readme
 
-repro: $(VENV)/.ready
+repro: $(READY)
 	$(RUN) dvc repro
+	@cat reports/table1.md reports/memory.md
+	@echo "Figures: reports/plots/*.png. INT8 segments: models/int8/early_exit. Next: README.md, 'Change something'."
 
-test: $(VENV)/.ready-dev lint
+test: $(READY_DEV) lint
 	$(RUN) mypy
 	$(RUN) pytest
 
-lint: $(VENV)/.ready-dev
+lint: $(READY_DEV)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 
-readme: $(VENV)/.ready
+readme: $(READY)
 	$(RUN) python -m earlyexit.readme README.md
 
 clean:
 	rm -rf $(VENV) data models .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.ready: requirements.txt constraints.txt
+$(READY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	@echo "Installing into $(VENV): about 5 GB, a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
+$(READY_DEV): | $(READY)
 	$(BIN)/pip install --disable-pip-version-check -q -r requirements-dev.txt
 	touch $@

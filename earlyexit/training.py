@@ -63,7 +63,8 @@ def train_network(
         the last epoch's metrics.
     """
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    batches: Batches = full = ImageBatches(train, network, recipe.batch_size, device, augmentation)
+    full = ImageBatches(train, network, recipe.batch_size, device, augmentation)
+    batches: Batches = full
     if augmentation is not None and recipe.small_epochs:
         small = ImageBatches(train, network, recipe.batch_size, device, augmentation.shrunk())
         batches = GrowingBatches(small, full, recipe.small_epochs)

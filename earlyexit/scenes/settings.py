@@ -6,7 +6,7 @@ camera sees it. None of them looks at the label.
 
 # Scale: height of a grown-up at the place of the leading object, in image heights, log-uniform between the bounds of
 # one of these bands, (low, high, weight). Above 1 the frame crops.
-SCALES = ((0.15, 0.35, 0.03), (0.35, 0.6, 0.12), (0.6, 1.0, 0.68), (1.0, 1.7, 0.17))
+SCALES = ((0.15, 0.35, 0.02), (0.35, 0.6, 0.08), (0.6, 1.0, 0.74), (1.0, 1.7, 0.16))
 # Scale of the persons too small to count, and how often a scene has some, whatever its label.
 TINY_SCALES = (0.02, 0.085)
 TINY_SCENES = 0.05
@@ -17,7 +17,7 @@ CROP = 0.2
 # Probability that something stands in front of the leading object.
 OCCLUSION = 0.08
 # The least share of the leading object that stays visible, within the frame, and the least number of its pixels.
-MIN_VISIBLE = 0.7
+MIN_VISIBLE = 0.75
 MIN_PIXELS = 60
 # Person shares of the image area that no scene holds: the rule's 0.5 % lies between them.
 GAP = (0.0035, 0.01)
