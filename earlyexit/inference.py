@@ -1,5 +1,6 @@
 """The network in PyTorch: the device, predictions, and what a frozen backbone sees."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -51,7 +52,13 @@ def frozen_features(network: EarlyExitNetwork, images: np.ndarray, device: torch
     count = len(network.exits)
     parts = [
         network.features(x)[:count]
-        for x in tqdm(_normalized(network, images, device), desc="features", unit="batch", mininterval=1)
+        for x in tqdm(
+            _normalized(network, images, device),
+            desc="features",
+            unit="batch",
+            total=math.ceil(len(images) / BATCH),
+            mininterval=1,
+        )
     ]
     return [torch.cat(feature) for feature in zip(*parts, strict=True)]
 

@@ -73,6 +73,16 @@ def balanced(labels: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([generator.choice(r, n // 2, replace=False) for r in rows]))
 
 
+def balanced_up_to(labels: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
+    """Choose as `balanced` does, but fewer than `n` rows where the rarer class has fewer than n / 2.
+
+    Raises:
+        ValueError: a class has no row at all.
+    """
+    rarest = int(np.bincount(labels, minlength=len(CLASSES)).min())
+    return balanced(labels, min(n, 2 * rarest), seed)
+
+
 def _open_array(path: Path) -> NDArray[np.uint8]:
     try:
         images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -105,11 +105,11 @@ def train_exits(
     exits = network.exits
     names = network.architecture.outputs[:-1]
     watched = frozen_features(network, held_out.images, device)
-    expected = torch.from_numpy(held_out.labels).to(device)
+    expected = torch.tensor(held_out.labels, device=device)
     batches: Batches
     if augmentation is None and _fits(watched, len(train.labels)):
         features = frozen_features(network, train.images, device)
-        batches = FeatureBatches(features, torch.from_numpy(train.labels).to(device), recipe.batch_size)
+        batches = FeatureBatches(features, torch.tensor(train.labels, device=device), recipe.batch_size)
     else:
         batches = FrozenBatches(ImageBatches(train, network, recipe.batch_size, device, augmentation), network)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from earlyexit import checkpoint, convert
 from earlyexit.files import replacing_folder, write_json
 from earlyexit.inference import prepare_torch
-from earlyexit.packed import balanced, open_split
+from earlyexit.packed import balanced_up_to, open_split
 from earlyexit.params import load
 from stages import run
 
@@ -18,7 +18,7 @@ def main() -> None:
     prepare_torch(seed=0, threads=1, device="cpu")
     network = checkpoint.load(source).fold()
     held_out = open_split("data/packed", "calibration")
-    images = held_out.images[balanced(held_out.labels, params.images, seed=0)]
+    images = held_out.images[balanced_up_to(held_out.labels, params.images, seed=0)]
     with replacing_folder(target) as folder:
         onnx = convert.to_onnx(network)
         (folder / "network.onnx").write_bytes(onnx)

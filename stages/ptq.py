@@ -6,7 +6,7 @@ from pathlib import Path
 from earlyexit import deployment
 from earlyexit.architecture import Architecture
 from earlyexit.files import read_json, replacing_folder, write_json
-from earlyexit.packed import balanced, open_split
+from earlyexit.packed import balanced_up_to, open_split
 from earlyexit.params import load
 from earlyexit.quantize import compare, quantize
 from stages import run
@@ -19,7 +19,9 @@ def main() -> None:
     architecture = Architecture.model_validate(read_json(source / "architecture.json"), strict=False)
     float_models = [(source / f"segment{i + 1}.float.tflite").read_bytes() for i in range(len(architecture.outputs))]
     split = open_split("data/packed", "calibration")
-    samples = architecture.normalize(split.images[balanced(split.labels, params.images, seed=0)])
+    rows = balanced_up_to(split.labels, params.images, seed=0)
+    print(f"calibrating on {len(rows)} images, half of each class (ptq.images: {params.images})")
+    samples = architecture.normalize(split.images[rows])
     models = quantize(float_models, samples, architecture.input_range, params.quantizer)
     network = deployment.Deployment(
         names=architecture.outputs,
@@ -31,7 +33,7 @@ def main() -> None:
     with replacing_folder(target) as folder:
         deployment.save(folder, network, params.quantizer)
         report = compare(float_models, network, architecture.normalize(split.images), split)
-        write_json(folder / "accuracy.json", {"split": "calibration", "images": params.images, **report})
+        write_json(folder / "accuracy.json", {"split": "calibration", "images": len(rows), **report})
 
 
 if __name__ == "__main__":

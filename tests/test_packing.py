@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from earlyexit import coco
-from earlyexit.packed import balanced, open_split
+from earlyexit.packed import balanced, balanced_up_to, open_split
 from earlyexit.packing import UnfitError, _drop_rows, decode, pack
 from earlyexit.splits import in_calibration
 from tests.coco_source import content, files, jpeg, write_content, write_source
@@ -337,3 +337,11 @@ def test_open_split_refuses_a_malformed_index(copy: Path, text: str, message: st
     (copy / "index.csv").write_text(text)
     with pytest.raises(ValueError, match=f"index.csv: .*{message}"):
         open_split(copy, "val")
+
+
+def test_balanced_up_to_takes_what_the_rarer_class_allows() -> None:
+    labels = np.array([0] * 10 + [1] * 3)
+    assert np.bincount(labels[balanced_up_to(labels, 100, seed=0)]).tolist() == [3, 3]
+    assert np.array_equal(balanced_up_to(labels, 4, seed=0), balanced(labels, 4, seed=0))
+    with pytest.raises(ValueError, match="even number"):
+        balanced_up_to(np.zeros(5, np.int64), 4, seed=0)

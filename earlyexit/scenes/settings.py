@@ -6,18 +6,18 @@ camera sees it. None of them looks at the label.
 
 # Scale: height of a grown-up at the place of the leading object, in image heights, log-uniform between the bounds of
 # one of these bands, (low, high, weight). Above 1 the frame crops.
-SCALES = ((0.15, 0.35, 0.02), (0.35, 0.6, 0.08), (0.6, 1.0, 0.74), (1.0, 1.7, 0.16))
+SCALES = ((0.15, 0.35, 0.02), (0.35, 0.6, 0.06), (0.6, 1.0, 0.8), (1.0, 1.6, 0.12))
 # Scale of the persons too small to count, and how often a scene has some, whatever its label.
 TINY_SCALES = (0.02, 0.085)
 TINY_SCENES = 0.05
 # How many leading objects stand in a scene: (count, weight).
 GROUPS = ((1, 0.55), (2, 0.22), (3, 0.11), (5, 0.07), (8, 0.05))
 # The leading object may reach below the frame by up to this share of its height.
-CROP = 0.2
+CROP = 0.12
 # Probability that something stands in front of the leading object.
 OCCLUSION = 0.08
 # The least share of the leading object that stays visible, within the frame, and the least number of its pixels.
-MIN_VISIBLE = 0.75
+MIN_VISIBLE = 0.85
 MIN_PIXELS = 60
 # Person shares of the image area that no scene holds: the rule's 0.5 % lies between them.
 GAP = (0.0035, 0.01)
@@ -31,7 +31,7 @@ CLUTTER_UPRIGHT = 0.5
 HAZE_SCENES = 0.7
 HAZE = (0.7, 2.6)
 # Contrast of the background: distance and air take from it what stands in front keeps. Both bounds.
-BACKGROUND_CONTRAST = (0.4, 0.85)
+BACKGROUND_CONTRAST = (0.35, 0.75)
 # Blur of the lens in pixels of the picture, its upper bound; and the probability of motion blur.
 BLUR = 0.6
 MOTION = 0.12

@@ -664,7 +664,7 @@ THINGS: tuple[Thing, ...] = (
     Thing("pole", sign, 0.3, 1.5, 0.4, 1.2),
     Thing("clothes", coat_rack, 1.0, 0.4, 0.7, 1.05),
     Thing("clothes", clothesline, 0.5, 0.6, 1.5, 1.0),
-    Thing("object", jumble, 0.4, 0.4, 0.5, 0.8),
+    Thing("object", jumble, 0.4, 0.4, 0.3, 0.8),
     Thing("animal", animal, 1.4, 2.4, 1.5, 0.7),
     Thing("vehicle", car, 0.0, 1.5, 0.0, 0.85),
     Thing("vehicle", bus, 0.0, 0.5, 0.0, 1.4),
@@ -680,7 +680,7 @@ THINGS: tuple[Thing, ...] = (
     Thing("umbrella", parasol, 0.4, 0.8, 0.8, 1.0),
     Thing("object", luggage, 1.0, 0.6, 0.0, 0.5),
     Thing("fence", fence, 0.2, 0.8, 0.0, 0.5),
-    Thing("object", easel, 0.9, 0.6, 1.0, 0.9),
+    Thing("object", easel, 0.9, 0.6, 0.7, 0.9),
 )
 
 
