@@ -37,7 +37,8 @@ def to_onnx(network: EarlyExitNetwork) -> bytes:
 
 def to_tflite(network: EarlyExitNetwork) -> list[bytes]:
     """Return each segment of `network` (folded) as a float .tflite: NHWC in, (logits, NHWC features) out."""
-    import litert_torch  # takes seconds to import
+    with quiet():
+        import litert_torch  # takes seconds, and complains of accelerators that are not needed here
 
     size = network.resolution
     x = torch.zeros(1, size, size, 3)
