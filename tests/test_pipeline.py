@@ -29,7 +29,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
     },
     "exits": {"channels": [8, 8, 8], "mobilenet_v2": ["block1", "block2", "block3"]},
     "train": {"threads": 1},
-    "baseline": {"epochs": 2, "batch_size": 32},
+    "baseline": {"epochs": 2, "small_epochs": 1, "batch_size": 32},
     "disjoint": {"epochs": 2, "batch_size": 32},
     "joint": {"epochs": 1, "batch_size": 32},
     "export": {"images": 16},
