@@ -12,9 +12,12 @@ READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt
 
 .PHONY: repro test lint clean readme
 
+# From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
-	$(RUN) dvc repro
-	@cat reports/table1.md reports/memory.md
+	@clean=$$(test -e data || test -e models || echo yes); start=$$(date +%s); \
+	$(RUN) dvc repro && { test -z "$$clean" || echo "\`make repro\` from a clean clone, the installation apart:" \
+	"$$(($$(date +%s) - start)) seconds on $$(nproc) cores." > reports/wall_time.md; }
+	@cat reports/table1.md reports/memory.md; test ! -f reports/wall_time.md || cat reports/wall_time.md
 	@echo "Figures: reports/plots/*.png. INT8 segments: models/int8/early_exit. Next: README.md, 'Change something'."
 
 test: $(READY_DEV) lint
