@@ -1,4 +1,4 @@
-"""Training throughput: the baseline stage's loop against the bare forward, backward and update on one batch in memory.
+"""Training throughput: the training stages' own loop against the bare forward, backward and update on one stored batch.
 
     python -m benchmarks.training            needs data/packed (dvc repro prepare)
 
@@ -6,19 +6,19 @@ Both run in turn, so that a noisy machine disturbs both; what counts is the rati
 """
 
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from earlyexit.augment import Augmentation
-from earlyexit.batches import Batch, ImageBatches
+from earlyexit.batches import ImageBatches
 from earlyexit.inference import prepare_torch
 from earlyexit.losses import weighted_loss
 from earlyexit.network import EarlyExitNetwork
-from earlyexit.packed import open_split
+from earlyexit.packed import PackedSplit, open_split
 from earlyexit.params import load
+from earlyexit.training import Recipe, fit
 
 BATCHES, ROUNDS = 20, 7
 
@@ -26,32 +26,51 @@ BATCHES, ROUNDS = 20, 7
 def main() -> None:
     """Print images per second of both, and their ratio."""
     params = load()
-    train, recipe = params.train, params.baseline
+    train, settings = params.train, params.baseline
     device = prepare_torch(train.seed, train.threads, train.device)
     network = EarlyExitNetwork(params.baseline_architecture()).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, fused=True)
+    parameters = list(network.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, fused=True)
     augmentation = Augmentation(params.data.resolution, **params.augment.model_dump())
-    loader = ImageBatches(open_split("data/packed", "train"), network, recipe.batch_size, device, augmentation)
-    stored = next(iter(loader))
+    split = open_split("data/packed", "train")
+    count = min(BATCHES * settings.batch_size, len(split))
+    some = PackedSplit(split.images[:count], split.labels[:count], split.ids[:count])
+    batches = ImageBatches(some, network, settings.batch_size, device, augmentation)
+    x, labels = next(iter(batches))
+    recipe = Recipe(1, settings.batch_size, settings.learning_rate, settings.weight_decay)
 
-    def steps(batches: Iterator[Batch]) -> float:
-        count = 0
-        start = time.perf_counter()
-        for x, labels in batches:
+    def bare() -> None:
+        for _ in range(len(batches)):
             optimizer.zero_grad()
             weighted_loss(network(x), labels, [1.0]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            count += len(labels)
+
+    def whole() -> None:
+        fit(
+            network,
+            parameters,
+            batches,
+            recipe,
+            [1.0],
+            names=["final"],
+            monitor=dict,
+            log=lambda epoch, metrics: None,
+            title="baseline",
+        )
+
+    def rate(work: Callable[[], None]) -> float:
+        start = time.perf_counter()
+        work()
         if device.type == "cuda":
             torch.cuda.synchronize()
         return count / (time.perf_counter() - start)
 
-    steps(iter([stored] * 5))
-    rows = [(steps(iter([stored] * BATCHES)), steps(islice(loader, BATCHES))) for _ in range(ROUNDS)]
-    bare, whole = np.median(rows, axis=0)
+    bare()
+    rows = [(rate(bare), rate(whole)) for _ in range(ROUNDS)]
+    middle = np.median(rows, axis=0)
     ratios = [b / a for a, b in rows]
-    print(f"bare step {bare:.0f} images/s, training {whole:.0f} images/s")
+    print(f"bare step {middle[0]:.0f} images/s, training {middle[1]:.0f} images/s")
     print(f"ratio {np.median(ratios):.2f} (median of {ROUNDS}, {min(ratios):.2f} to {max(ratios):.2f})")
 
 
