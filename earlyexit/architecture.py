@@ -89,6 +89,17 @@ class Architecture(_Frozen):
         return [f"exit{i + 1}" for i in range(len(self.exits))] + ["final"]
 
     @property
+    def segment_blocks(self) -> list[list[str]]:
+        """Names of the backbone's parts in each segment: stem, block1, block2, ..., and MobileNetV2's last."""
+        end = ["last"] if self.backbone.family == "mobilenet_v2" else []
+        segments: list[list[str]] = [[]]
+        for name in ["stem", *(block.name for block in self.backbone.block_list()), *end]:
+            segments[-1].append(name)
+            if name in self.exits:
+                segments.append([])
+        return segments
+
+    @property
     def input_range(self) -> tuple[float, float]:
         """Smallest and largest value of a normalized pixel."""
         low, high = self.normalize(np.array([0, 255], np.uint8))

@@ -102,7 +102,7 @@ class FrozenBatches:
     def __iter__(self) -> Iterator[tuple[list[Tensor], Tensor]]:
         for x, labels in self.images:
             with torch.no_grad():
-                features = self.network.features(x)[:-1]
+                features = self.network.features(x)
             yield features, labels
 
 

@@ -80,6 +80,11 @@ def compact(model: bytes) -> bytes:
         for tensor in graph.tensors:
             tensor.quantization = _trimmed(tensor.quantization)
     _share_buffers(content)
+    return pack(content)
+
+
+def pack(content: Any) -> bytes:
+    """Return the ModelT `content` as a .tflite file in which vectors of equal content are stored once."""
     builder = _SharingBuilder()
     builder.Finish(content.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())

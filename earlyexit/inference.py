@@ -47,11 +47,10 @@ def predict(network: EarlyExitNetwork, images: np.ndarray, device: torch.device)
 
 @torch.no_grad()
 def frozen_features(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> list[Tensor]:
-    """Return what each early exit sees, batch norm in eval mode; a list of (N, C, H, W), on `device`."""
+    """Return what each classifier sees, the final one's last, batch norm in eval mode; a list of (N, C, H, W)."""
     network.eval()
-    count = len(network.exits)
     parts = [
-        network.features(x)[:count]
+        network.features(x)
         for x in tqdm(
             _normalized(network, images, device),
             desc="features",

@@ -1,18 +1,45 @@
 """The training loss of a network with several classifiers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
-def weighted_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return the weighted sum of the classifiers' cross-entropies: Eq. 1 of the paper.
+@dataclass(frozen=True)
+class Distillation:
+    """Learning from a teacher's answers beside the labels (Hinton et al. 2015, "Distilling the Knowledge").
+
+    Attributes:
+        share: of the loss that follows the teacher, 0 to 1; the labels get the rest.
+        temperature: both sides' logits are divided by it.
+        teacher: maps a batch's inputs to its logits, (N, classes), without gradient.
+    """
+
+    share: float
+    temperature: float
+    teacher: Callable[[Any], Tensor]
+
+
+def weighted_loss(
+    logits: Sequence[Tensor],
+    labels: Tensor,
+    weights: Sequence[float],
+    taught: Tensor | None = None,
+    share: float = 0,
+    temperature: float = 1,
+) -> Tensor:
+    """Return the weighted sum of the classifiers' losses: Eq. 1 of the paper, distilled where `taught` is given.
 
     Args:
         logits: of each classifier, (N, classes).
         labels: (N,), int64.
         weights: one a classifier, in the same order; a classifier of weight 0 is left out of the graph.
+        taught: the teacher's logits, (N, classes), or None: labels alone.
+        share, temperature: see `Distillation`.
 
     Raises:
         ValueError: not one weight a classifier, or all are 0.
@@ -22,4 +49,17 @@ def weighted_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[fl
     if not any(weights):
         raise ValueError("the loss weights are all 0: nothing would be trained")
     losses = [w * F.cross_entropy(z, labels) for z, w in zip(logits, weights, strict=True) if w > 0]
-    return sum(losses[1:], losses[0])
+    if taught is None:
+        return sum(losses[1:], losses[0])
+    distances = [w * distance(z, taught, temperature) for z, w in zip(logits, weights, strict=True) if w > 0]
+    return (1 - share) * sum(losses[1:], losses[0]) + share * sum(distances[1:], distances[0])
+
+
+def distance(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Return the Kullback-Leibler divergence of the softened answers from the teacher's, times the temperature squared.
+
+    The factor keeps the gradient's size when the temperature changes (Hinton et al. 2015, Section 2.1).
+    """
+    student = torch.log_softmax(logits / temperature, 1)
+    teacher = torch.log_softmax(taught / temperature, 1)
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2

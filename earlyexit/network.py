@@ -5,7 +5,6 @@ deployment runs segment after segment and stops at the first exit that is sure e
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -136,6 +135,16 @@ class EarlyExitNetwork(nn.Module):
             _exit_head(architecture, index, channels[name]) for index, name in enumerate(architecture.exits)
         )
         self.classifier = Classifier(width)
+        self.norm_frozen = False
+
+    def train(self, mode: bool = True) -> "EarlyExitNetwork":
+        """Switch to training; batch norm of the backbone keeps its statistics where `norm_frozen` is set."""
+        super().train(mode)
+        if self.norm_frozen:
+            for module in self.blocks.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     @property
     def resolution(self) -> int:
@@ -150,7 +159,7 @@ class EarlyExitNetwork(nn.Module):
     def features(self, x: Tensor) -> list[Tensor]:
         """Map the input (N, 3, H, W) to what each classifier sees, the final one's last; each (N, C, H', W')."""
         seen = []
-        for segment in self._segments():
+        for segment in self.architecture.segment_blocks:
             for name in segment:
                 x = self.blocks[name](x)
             seen.append(x)
@@ -173,7 +182,7 @@ class EarlyExitNetwork(nn.Module):
         heads = self.heads()
         return [
             Segment([self.blocks[name] for name in names], heads[i], last=i == len(heads) - 1)
-            for i, names in enumerate(self._segments())
+            for i, names in enumerate(self.architecture.segment_blocks)
         ]
 
     def fold(self) -> "EarlyExitNetwork":
@@ -183,15 +192,6 @@ class EarlyExitNetwork(nn.Module):
             if isinstance(module, ConvUnit):
                 module.fold()
         return self
-
-    def _segments(self) -> Iterator[list[str]]:
-        names: list[str] = []
-        for name in self.blocks:
-            names.append(name)
-            if name in self.architecture.exits:
-                yield names
-                names = []
-        yield names
 
 
 class Segment(nn.Module):

@@ -1,5 +1,6 @@
 """params.yaml as typed objects that refuse unknown, missing or mistyped keys."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -81,35 +82,46 @@ class TrainParams(Section):
 
 
 class Recipe(Section):
-    """One training run: AdamW under a one-cycle schedule."""
+    """One training run: AdamW under a one-cycle schedule; 0 epochs leave the network as it is."""
 
-    epochs: Count
+    epochs: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Positive
     weight_decay: NonNegative
 
 
 class BaselineParams(Recipe):
-    """Training of the network without early exits."""
+    """Training of the network without early exits, from random weights or from a file."""
 
+    pretrained: Annotated[str, Field(min_length=1)] | None
     small_epochs: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
     def _some_at_full_size(self) -> Self:
-        if self.small_epochs >= self.epochs:
+        if self.small_epochs >= self.epochs > 0:
             raise ValueError(f"small_epochs: {self.small_epochs} must be less than epochs ({self.epochs})")
+        if self.epochs == 0 and self.pretrained is None:
+            raise ValueError("epochs: 0 leaves random weights; give baseline.pretrained, a safetensors file")
         return self
 
 
-class DisjointParams(Recipe):
+class DistilledRecipe(Recipe):
+    """A training run that may learn from the final classifier as it was before."""
+
+    distill: Share
+    temperature: Positive
+
+
+class DisjointParams(DistilledRecipe):
     """Stage A (Section II-A): exits on a frozen backbone."""
 
     augment: bool
 
 
-class JointParams(Recipe):
+class JointParams(DistilledRecipe):
     """Stage B (Section II-A), with the weights of Eq. 1."""
 
+    freeze_norm: bool
     w_exits: Annotated[list[NonNegative], Field(min_length=1)]
     w_final: NonNegative
 
@@ -146,11 +158,18 @@ class BenchmarkParams(Section):
     passes: Annotated[int, Field(ge=1)]
 
 
-class MemoryParams(Section):
-    """The budget of the device, in bytes."""
+class Limit(Section):
+    """Bytes that a device has for each backbone."""
 
-    flash_limit: Count
-    sram_limit: Count
+    mobilenet_v2: Count
+    mobilenet_v1: Count
+
+
+class MemoryParams(Section):
+    """The budget of the device."""
+
+    flash_limit: Limit
+    sram_limit: Limit
 
 
 class Params(Section):
@@ -185,6 +204,11 @@ class Params(Section):
             head_channels=exits.channels,
         )
 
+    def budget(self) -> tuple[int, int]:
+        """Return the bytes of flash and of SRAM that the network may take."""
+        memory, name = self.memory, self.model.backbone
+        return getattr(memory.flash_limit, name), getattr(memory.sram_limit, name)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         architecture = self.architecture()
@@ -214,6 +238,38 @@ def load(path: Path | str = "params.yaml") -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         raise ValueError("\n".join(f"{path}: {_describe(item)}" for item in error.errors())) from None
+
+
+def overridden(params: Params, overrides: Sequence[str]) -> Params:
+    """Return `params` with each override, "dotted.name=YAML value", in its place.
+
+    Raises:
+        ValueError: one line an error, each naming the leaf and what is wrong with it.
+    """
+    content = params.model_dump()
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise ValueError(f"{override}: no value; write name=value, e.g. data.resolution=88")
+        try:
+            value = YAML(typ="safe", pure=True).load(text)
+        except YAMLError as error:
+            raise ValueError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
+        _replace(content, name, value)
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ValueError("\n".join(_describe(item) for item in error.errors())) from None
+
+
+def _replace(content: dict[str, Any], name: str, value: Any) -> None:
+    *path, leaf = name.split(".")
+    section: Any = content
+    for key in path:
+        section = section.get(key) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or leaf not in section:
+        raise ValueError(f"{name}: unknown; check the spelling")
+    section[leaf] = value
 
 
 def _describe(item: Any) -> str:

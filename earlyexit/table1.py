@@ -5,7 +5,7 @@ from typing import Any
 
 from earlyexit import policy
 from earlyexit.evaluation import Evaluation
-from earlyexit.frontier import Point, point
+from earlyexit.frontier import Point, fastest_within, point
 from earlyexit.statistics import Accuracy, accuracy
 from earlyexit.thresholds import Thresholds
 
@@ -16,6 +16,7 @@ PAPER: dict[str, dict[str, float | None]] = {
     "p75": {"accuracy": 0.8051, "early_exit_rate": 0.2956, "speedup": 1.15},
     "p95": {"accuracy": 0.8066, "early_exit_rate": 0.0133, "speedup": 1.01},
 }
+TRADES = {"within_half_point": 0.005, "within_one_point": 0.01}
 NAMES = {"fp32": "FP32 (PyTorch)", "int8_baseline": "INT8 (Baseline)"}
 
 
@@ -69,10 +70,22 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def metrics(table: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the numbers of the rows by configuration, for `dvc metrics`."""
+def metrics(table: Sequence[dict[str, Any]], curve: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the numbers of the rows by configuration, for `dvc metrics`, and the best trades of the frontier.
+
+    Args:
+        table: what `rows` returned.
+        curve: what `frontier.curve` returned; `within_half_point` and `within_one_point` are its fastest rows that lose
+            no more than that against the INT8 baseline.
+    """
     keys = ("accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured")
-    return {row["configuration"]: {key: row[key] for key in keys if row[key] is not None} for row in table}
+    found = {row["configuration"]: {key: row[key] for key in keys if row[key] is not None} for row in table}
+    baseline = found["int8_baseline"]["accuracy"]
+    for name, loss in TRADES.items():
+        best = fastest_within(curve, baseline, loss)
+        if best:
+            found[name] = {key: best[key] for key in ("percentile", *keys) if key in best}
+    return found
 
 
 def _row(

@@ -1,5 +1,6 @@
 """Training: one loop for the baseline and for both stages of Section II-A."""
 
+import copy
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from earlyexit.augment import Augmentation
 from earlyexit.batches import Batches, FeatureBatches, FrozenBatches, GrowingBatches, ImageBatches, Labelled
 from earlyexit.inference import accuracies, frozen_features, predict
-from earlyexit.losses import weighted_loss
+from earlyexit.losses import Distillation, weighted_loss
 from earlyexit.network import EarlyExitNetwork
 
 WARM_UP = 0.2
@@ -26,7 +27,10 @@ class Recipe:
     """AdamW under a one-cycle schedule; the last epoch's weights are kept, so nothing is chosen on held-out images.
 
     The first `small_epochs` see augmented images at two thirds of the resolution: most is learned there, in less than
-    half the time (progressive resizing).
+    half the time (progressive resizing). No epochs at all: the network stays as it is.
+
+    `distill` is the share of the loss that follows the final classifier as it was before, at `temperature`.
+    `freeze_norm` keeps the statistics of the backbone's batch norm: for little data, or where they are folded away.
     """
 
     epochs: int
@@ -34,6 +38,9 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     small_epochs: int = 0
+    distill: float = 0
+    temperature: float = 1
+    freeze_norm: bool = False
 
 
 def train_network(
@@ -62,7 +69,9 @@ def train_network(
     Returns:
         the last epoch's metrics.
     """
-    network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.norm_frozen = recipe.freeze_norm
+    network.train()
     full = ImageBatches(train, network, recipe.batch_size, device, augmentation)
     batches: Batches = full
     if augmentation is not None and recipe.small_epochs:
@@ -80,6 +89,7 @@ def train_network(
         batches,
         recipe,
         weights,
+        distillation=_from_itself(network, recipe),
         names=names,
         monitor=monitor,
         log=log,
@@ -96,7 +106,7 @@ def train_exits(
     device: torch.device,
     log: Log,
 ) -> dict[str, float]:
-    """Train the early exits alone, each by its own cross-entropy; the backbone is frozen: Stage A of Section II-A.
+    """Train the early exits alone, each by its own loss; the backbone is frozen: Stage A of Section II-A.
 
     Batch norm of the backbone stays in eval mode. Its features are computed once where no augmentation changes them
     and they fit into half of the memory, else batch by batch. Arguments and result as `train_network`.
@@ -114,7 +124,12 @@ def train_exits(
         batches = FrozenBatches(ImageBatches(train, network, recipe.batch_size, device, augmentation), network)
 
     def model(features: list[Tensor]) -> list[Tensor]:
-        return [head(x) for head, x in zip(exits, features, strict=True)]
+        return [head(x) for head, x in zip(exits, features[:-1], strict=True)]
+
+    @torch.no_grad()
+    def final(features: list[Tensor]) -> Tensor:
+        logits: Tensor = network.classifier(features[-1])
+        return logits
 
     @torch.no_grad()
     def monitor() -> dict[str, float]:
@@ -131,6 +146,7 @@ def train_exits(
         batches,
         recipe,
         weights,
+        distillation=Distillation(recipe.distill, recipe.temperature, final) if recipe.distill else None,
         names=names,
         monitor=monitor,
         log=log,
@@ -145,6 +161,7 @@ def fit(
     recipe: Recipe,
     weights: Sequence[float],
     *,
+    distillation: Distillation | None = None,
     names: Sequence[str],
     monitor: Callable[[], dict[str, float]],
     log: Log,
@@ -152,12 +169,15 @@ def fit(
 ) -> dict[str, float]:
     """Train `parameters` to lower the weighted loss of `model`'s classifiers; return the last epoch's metrics.
 
+    Without epochs, nothing is trained, and what `monitor` finds is logged as epoch 0.
+
     Args:
         model: maps a batch to the logits of each classifier.
         parameters: what the optimizer updates.
         batches: iterated once an epoch.
         recipe: epochs, rate, decay.
         weights: of the loss, one a classifier (Eq. 1).
+        distillation: the teacher, if there is one.
         names: of the classifiers.
         monitor: called after each epoch, returns held-out metrics; watched, never chosen by.
         log: gets the epoch (from 1) and all metrics of it.
@@ -166,13 +186,17 @@ def fit(
     Raises:
         ValueError: the loss became NaN or infinite; names epoch, rate and what to change.
     """
+    if recipe.epochs == 0:
+        metrics = monitor()
+        log(0, metrics)
+        return metrics
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     steps = recipe.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, steps))
-    metrics: dict[str, float] = {}
+    metrics = {}
     with tqdm(total=steps, desc=title, unit="batch", mininterval=1) as bar:
         for epoch in range(1, recipe.epochs + 1):
-            metrics = _epoch(model, batches, weights, names, optimizer, schedule, bar)
+            metrics = _epoch(model, batches, weights, distillation, names, optimizer, schedule, bar)
             if not math.isfinite(metrics["train/loss"]):
                 raise ValueError(
                     f"{title}: the loss is not finite in epoch {epoch} at rate {schedule.get_last_lr()[0]:.2g}; "
@@ -196,6 +220,7 @@ def _epoch(
     model: Callable[[Any], list[Tensor]],
     batches: Batches,
     weights: Sequence[float],
+    distillation: Distillation | None,
     names: Sequence[str],
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -206,7 +231,11 @@ def _epoch(
     for inputs, labels in batches:
         optimizer.zero_grad()
         logits = model(inputs)
-        loss = weighted_loss(logits, labels, weights)
+        if distillation is None:
+            loss = weighted_loss(logits, labels, weights)
+        else:
+            taught = distillation.teacher(inputs)
+            loss = weighted_loss(logits, labels, weights, taught, distillation.share, distillation.temperature)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
@@ -217,6 +246,19 @@ def _epoch(
     right = torch.stack(hits).sum(0).tolist()
     metrics = {"train/loss": float(torch.stack(losses).sum()) / count}
     return metrics | {f"train/{name}": n / count for name, n in zip(names, right, strict=True)}
+
+
+def _from_itself(network: EarlyExitNetwork, recipe: Recipe) -> Distillation | None:
+    if not recipe.distill:
+        return None
+    before = copy.deepcopy(network).eval()
+
+    @torch.no_grad()
+    def teacher(x: Tensor) -> Tensor:
+        logits: Tensor = before.classifier(before.features(x)[-1])
+        return logits
+
+    return Distillation(recipe.distill, recipe.temperature, teacher)
 
 
 def _fits(sample: Sequence[Tensor], count: int) -> bool:

@@ -1,4 +1,4 @@
-"""Stage baseline: train the backbone with its final classifier, FP32, without early exits."""
+"""Stage baseline: train the backbone with its final classifier, FP32, without early exits; or take a trained one."""
 
 from pathlib import Path
 
@@ -9,25 +9,30 @@ from earlyexit.inference import prepare_torch
 from earlyexit.network import EarlyExitNetwork
 from earlyexit.packed import open_split
 from earlyexit.params import load
+from earlyexit.pretrained import load_pretrained, settle_norms
 from earlyexit.training import Recipe, train_network
 from stages import run
 from stages.logs import live
 
 PACKED = Path("data/packed")
+SETTLING = 2048  # train images that batch norm's statistics of a pretrained file are measured on
 
 
 def main() -> None:
     """Train on the train split, watch the calibration split, write models/baseline."""
     params = load()
-    train = params.train
+    train, baseline = params.train, params.baseline
     device = prepare_torch(train.seed, train.threads, train.device)
     network = EarlyExitNetwork(params.baseline_architecture())
+    if baseline.pretrained is not None:
+        load_pretrained(network, Path(baseline.pretrained))
+        settle_norms(network, open_split(PACKED, "train").images[:SETTLING], device)
     with replacing_folder(Path("models/baseline")) as folder, live(folder / "log") as log:
         metrics = train_network(
             network,
             open_split(PACKED, "train"),
             open_split(PACKED, "calibration"),
-            Recipe(**params.baseline.model_dump()),
+            Recipe(**baseline.model_dump(exclude={"pretrained"})),
             [1.0],
             Augmentation(params.data.resolution, **params.augment.model_dump()),
             device,

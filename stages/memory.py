@@ -10,14 +10,14 @@ from stages import run
 
 def main() -> None:
     """Measure the INT8 files, write reports/memory.json and reports/memory.md; fail over budget."""
-    limits = load().memory
+    flash_limit, sram_limit = load().budget()
     network = deployment.load(Path("models/int8/early_exit"))
     found = memory.report(network, deployment.load(Path("models/int8/baseline")))
     text = memory.markdown(found)
     print(text)
     write_json("reports/memory.json", found)
     write_text("reports/memory.md", text)
-    memory.check(found, network, limits.flash_limit, limits.sram_limit)
+    memory.check(found, network, flash_limit, sram_limit)
 
 
 if __name__ == "__main__":

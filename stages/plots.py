@@ -3,13 +3,26 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from earlyexit import deployment, evaluation, thresholds
 from earlyexit.files import read_json, replacing, replacing_folder
+from earlyexit.frontier import curve as over_percentiles
 from earlyexit.packed import open_split
-from earlyexit.plots import confidence, examples, exit_share, frontier, latency, learning_curves, quantization, samples
+from earlyexit.plots import (
+    confidence,
+    examples,
+    exit_share,
+    frontier,
+    latency,
+    layer_error,
+    learning_curves,
+    quantization,
+    reliability,
+    samples,
+)
 from earlyexit.plots.sheet import Sheet
 from earlyexit.plots.style import save_figure, save_table
 from stages import run
@@ -27,28 +40,34 @@ def main() -> None:
     n, names, scales = len(results.labels), network.names, network.logits_scales()
     middle = sorted(limits.table)[len(limits.table) // 2]
 
-    curve = frontier.curve(results, limits, network.macs, baseline_macs, timed)
+    curve = pd.DataFrame(over_percentiles(results, limits, network.macs, baseline_macs, timed))
     points = frontier.references(results, curve, limits.table)
     shares = exit_share.shares(results, limits, names)
     bins = confidence.histograms(results, names, scales)
+    diagrams = reliability.bins(results, names, scales)
     logs = learning_curves.read({stage: Path("models", stage, "log") for stage in learning_curves.STAGES})
     accuracies = quantization.accuracies(results)
+    errors = pd.read_csv("models/int8/early_exit/layers.csv")
     costs = latency.costs(timed, network.macs, baseline_macs)
 
     tables = {
         "frontier_points": points,
         "exit_share": shares,
         "confidence": bins,
+        "reliability": diagrams,
         "learning_curves": logs,
         "quantization": accuracies,
+        "layer_error": errors,
         "latency": costs,
     }
     figures: dict[str, Callable[[], Figure]] = {
         "frontier": lambda: frontier.draw(curve, points, n),
         "exit_share": lambda: exit_share.draw(shares, names, n),
         "confidence": lambda: confidence.draw(bins, limits, scales, n),
+        "reliability": lambda: reliability.draw(diagrams, n),
         "learning_curves": lambda: learning_curves.draw(logs, names, len(train), len(held_out)),
         "quantization": lambda: quantization.draw(accuracies, n),
+        "layer_error": lambda: layer_error.draw(errors),
         "latency": lambda: latency.draw(costs, timed),
     }
     sheets: dict[str, Callable[[], Sheet]] = {

@@ -1,15 +1,19 @@
-"""Stage ptq: INT8 post-training quantization of every segment of one network."""
+"""Stage ptq: INT8 post-training quantization of every segment of one network, and its error layer by layer."""
 
 import sys
 from pathlib import Path
 
-from earlyexit import deployment
+import pandas as pd
+
+from earlyexit import deployment, layer_error
 from earlyexit.architecture import Architecture
 from earlyexit.files import read_json, replacing_folder, write_json
 from earlyexit.packed import balanced_up_to, open_split
 from earlyexit.params import load
 from earlyexit.quantize import compare, quantize
 from stages import run
+
+WATCHED = 64  # images of the report of errors
 
 
 def main() -> None:
@@ -33,6 +37,8 @@ def main() -> None:
     with replacing_folder(target) as folder:
         deployment.save(folder, network, params.quantizer)
         report = compare(float_models, network, architecture.normalize(split.images), split)
+        errors = layer_error.layer_errors(float_models, network, split.images[rows[:WATCHED]])
+        pd.DataFrame(layer_error.table(errors)).to_csv(folder / "layers.csv", index=False, float_format="%.6g")
         write_json(folder / "accuracy.json", {"split": "calibration", "images": len(rows), **report})
 
 

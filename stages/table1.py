@@ -2,24 +2,24 @@
 
 from pathlib import Path
 
-from earlyexit import deployment, evaluation, table1, thresholds
+from earlyexit import deployment, evaluation, frontier, table1, thresholds
 from earlyexit.files import read_json, write_json, write_text
 from stages import run
 
 
 def main() -> None:
     """Write reports/table1.json, reports/table1.md and reports/metrics.json."""
-    rows = table1.rows(
-        evaluation.load(Path("models/evaluation/val.safetensors")),
-        thresholds.load("models/thresholds.json"),
-        deployment.load(Path("models/int8/early_exit")).macs,
-        sum(deployment.load(Path("models/int8/baseline")).macs),
-        read_json("models/latency.json"),
-    )
+    results = evaluation.load(Path("models/evaluation/val.safetensors"))
+    limits = thresholds.load("models/thresholds.json")
+    macs = deployment.load(Path("models/int8/early_exit")).macs
+    baseline_macs = sum(deployment.load(Path("models/int8/baseline")).macs)
+    timed = read_json("models/latency.json")
+    rows = table1.rows(results, limits, macs, baseline_macs, timed)
+    curve = frontier.curve(results, limits, macs, baseline_macs, timed)
     text = table1.markdown(rows)
     write_json("reports/table1.json", rows)
     write_text("reports/table1.md", text)
-    write_json("reports/metrics.json", table1.metrics(rows))
+    write_json("reports/metrics.json", table1.metrics(rows, curve))
     print(text)
 
 

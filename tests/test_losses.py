@@ -4,13 +4,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earlyexit.losses import weighted_loss
+from earlyexit.losses import distance, weighted_loss
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     probabilities = exponentials / exponentials.sum(1, keepdims=True)
     return float(-np.log(probabilities[np.arange(len(labels)), labels]).mean())
+
+
+def softened(logits: np.ndarray, temperature: float) -> np.ndarray:
+    exponentials = np.exp(logits / temperature)
+    probabilities: np.ndarray = exponentials / exponentials.sum(1, keepdims=True)
+    return probabilities
+
+
+def divergence(logits: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
+    p, q = softened(teacher, temperature), softened(logits, temperature)
+    return float((p * np.log(p / q)).sum(1).mean()) * temperature**2
 
 
 @given(
@@ -25,6 +36,46 @@ def test_is_equation_1(seed: int, weights: list[float], count: int) -> None:
     expected = sum(w * cross_entropy(z, labels) for z, w in zip(logits, weights, strict=True))
     found = weighted_loss(list(torch.from_numpy(logits)), torch.from_numpy(labels), weights)
     assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    weights=st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=1, max_size=4).filter(any),
+    share=st.floats(0, 1),
+    temperature=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
+)
+def test_distillation_mixes_the_labels_with_the_softened_teacher(
+    seed: int, weights: list[float], share: float, temperature: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits, teacher = rng.normal(0, 3, (len(weights), 5, 2)), rng.normal(0, 3, (5, 2))
+    labels = rng.integers(0, 2, 5)
+    expected = sum(
+        w * ((1 - share) * cross_entropy(z, labels) + share * divergence(z, teacher, temperature))
+        for z, w in zip(logits, weights, strict=True)
+    )
+    taught = torch.from_numpy(teacher)
+    found = weighted_loss(list(torch.from_numpy(logits)), torch.from_numpy(labels), weights, taught, share, temperature)
+    assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn() -> None:
+    logits = torch.tensor([[1.0, -2.0], [0.5, 3.0]], requires_grad=True)
+    loss = distance(logits, logits.detach().clone() + 5, 3.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.zeros_like(logits), atol=1e-6, rtol=0)
+
+
+def test_the_temperature_leaves_the_gradient_its_size() -> None:
+    sizes = []
+    for temperature in (10.0, 20.0):
+        logits = torch.tensor([[1.0, -1.0]], requires_grad=True)
+        distance(logits, torch.tensor([[-1.0, 1.0]]), temperature).backward()  # type: ignore[no-untyped-call]
+        assert logits.grad is not None
+        sizes.append(float(logits.grad.norm()))
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
 
 
 def test_each_classifier_gets_the_gradient_of_its_weight() -> None:

@@ -29,6 +29,7 @@ def leaves(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 LEAVES = dict(leaves(CONTENT))
+NOT_NULL = sorted(leaf for leaf, value in LEAVES.items() if value is not None)
 SECTIONS = sorted({leaf.rpartition(".")[0] for leaf in LEAVES})
 
 
@@ -69,6 +70,8 @@ def fits(value: Any, junk: Any) -> bool:
         return isinstance(value, bool) and isinstance(junk, bool)
     if isinstance(value, float):
         return isinstance(junk, int | float) and math.isfinite(junk)
+    if value is None:
+        return isinstance(junk, str) or junk is None
     return type(value) is type(junk)
 
 
@@ -116,7 +119,7 @@ def test_every_unknown_leaf_is_named(tmp_path: Path) -> None:
 
 
 @settings(max_examples=15)
-@given(wrong=st.dictionaries(st.sampled_from(sorted(LEAVES)), st.sampled_from([None, {}]), min_size=1, max_size=8))
+@given(wrong=st.dictionaries(st.sampled_from(NOT_NULL), st.sampled_from([None, {}]), min_size=1, max_size=8))
 def test_only_wrong_leaves_are_named(tmp_path_factory: pytest.TempPathFactory, wrong: dict[str, Any]) -> None:
     lines = complaints(tmp_path_factory.mktemp("params"), changed(**wrong))
     assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
@@ -153,7 +156,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "augment.contrast": [1],
     "train.device": ["gpu", "cuda:", "cpu0"],
     "train.threads": [0],
-    "baseline.epochs": [0],
+    "baseline.epochs": [-1],
+    "baseline.pretrained": [""],
     "baseline.batch_size": [1],
     "baseline.learning_rate": [0, -0.1],
     "joint.weight_decay": [-1],
@@ -163,7 +167,10 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "ptq.images": [0, 501],
     "calibrate.percentiles": [[], [101], [-1], [95, 50], [50, 50], [50.5]],
     "benchmark.passes": [0],
-    "memory.flash_limit": [0],
+    "disjoint.distill": [-0.1, 1.1],
+    "joint.distill": [-0.1, 1.1],
+    "joint.temperature": [0, -1],
+    "memory.flash_limit.mobilenet_v2": [0],
 }
 
 
@@ -195,6 +202,8 @@ def test_out_of_range(tmp_path: Path, leaf: str) -> None:
             "joint.w_exits: 3 weights for the 2",
         ),
         ({"joint.w_exits": [0, 0.0, 0], "joint.w_final": 0}, "joint: w_final and w_exits are all 0"),
+        ({"baseline.small_epochs": 18}, "baseline: small_epochs: 18 must be less than epochs"),
+        ({"baseline.epochs": 0}, "baseline: epochs: 0 leaves random weights; give baseline.pretrained"),
     ],
 )
 def test_params_that_do_not_fit_each_other(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -256,6 +265,18 @@ def test_either_backbone_with_either_head_is_one_change(tmp_path: Path, backbone
     assert architecture.outputs == ["exit1", "exit2", "exit3", "final"]
     baseline = params.baseline_architecture()
     assert (baseline.backbone, baseline.outputs) == (architecture.backbone, ["final"])
+
+
+def test_a_pretrained_file_may_be_used_as_it_is(tmp_path: Path) -> None:
+    params = load(written(tmp_path, changed(**{"baseline.epochs": 0, "baseline.pretrained": "weights.safetensors"})))
+    assert (params.baseline.epochs, params.baseline.pretrained) == (0, "weights.safetensors")
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v1"])
+def test_the_budget_is_that_of_the_backbone(backbone: str) -> None:
+    params = Params.model_validate(changed(**{"model.backbone": backbone}))
+    limits = CONTENT["memory"]
+    assert params.budget() == (limits["flash_limit"][backbone], limits["sram_limit"][backbone])
 
 
 def mobilenet_v1() -> Params:

@@ -120,8 +120,21 @@ def test_markdown_is_a_table_of_the_same_numbers(rows: list[dict[str, Any]]) -> 
     assert "n = 300" in text
 
 
+def frontier_row(percentile: int, accuracy: float, speedup: float) -> dict[str, float]:
+    return {"percentile": percentile, "accuracy": accuracy, "accuracy_low": 0, "speedup_measured": speedup}
+
+
+def test_metrics_name_the_fastest_row_that_loses_little(rows: list[dict[str, Any]]) -> None:
+    baseline = rows[1]["accuracy"]
+    losses = [(10, 0.0101, 4.0), (20, 0.01, 3.0), (30, 0.006, 2.5), (40, 0.005, 2.0), (50, 0.0, 1.5)]
+    found = table1.metrics(rows, [frontier_row(p, baseline - loss, speedup) for p, loss, speedup in losses])
+    assert found["within_one_point"]["percentile"] == 20
+    assert found["within_half_point"] == {"percentile": 40, "accuracy": baseline - 0.005, "speedup_measured": 2.0}
+    assert not {"within_half_point", "within_one_point"} & table1.metrics(rows, [frontier_row(0, 0.0, 9.0)]).keys()
+
+
 def test_metrics_are_numbers_by_configuration(rows: list[dict[str, Any]]) -> None:
-    found = table1.metrics(rows)
+    found = table1.metrics(rows, [])
     assert list(found) == [row["configuration"] for row in rows]
     assert list(found["fp32"]) == ["accuracy"]
     assert list(found["p75"]) == ["accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured"]

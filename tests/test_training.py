@@ -211,3 +211,61 @@ def test_a_single_step_is_enough_for_the_schedule() -> None:
     metrics, logged = jointly(settled(), train=dark_and_bright(8, SIZE), recipe=Recipe(1, 16, 0.01, 0))
     assert len(logged) == 1
     assert np.isfinite(metrics["train/loss"])
+
+
+def answers(network: EarlyExitNetwork) -> np.ndarray:
+    return predict(network, dark_and_bright(64, SIZE, seed=3).images, CPU)
+
+
+@pytest.mark.parametrize("run", [jointly, exits_only])
+@pytest.mark.parametrize("augment", [None, augmentation()], ids=["plain", "augmented"])
+def test_distilled_exits_follow_the_final_classifier_against_the_labels(run: Any, augment: Augmentation | None) -> None:
+    network = settled()
+    jointly(network, recipe=Recipe(8, 16, 0.02, 0.01))
+    lies = PackedSplit(TRAIN.images, 1 - TRAIN.labels, TRAIN.ids)
+    recipe = Recipe(6, 16, 0.01, 0, distill=1.0, temperature=2.0)
+    run(network, train=lies, recipe=recipe, augmentation=augment)
+    truth = dark_and_bright(64, SIZE, seed=3).labels
+    assert ((answers(network).argmax(2) == truth).mean(1) > 0.9).all()
+
+
+def test_the_teacher_of_joint_training_is_the_network_from_before() -> None:
+    network = settled()
+    jointly(network, recipe=Recipe(8, 16, 0.02, 0.01))
+    before = answers(network)[-1]
+    jointly(network, recipe=Recipe(3, 16, 0.01, 0, distill=1.0))
+    taught = answers(network)[-1]
+    assert not np.array_equal(taught, before)
+    margins = np.stack([taught[:, 1] - taught[:, 0], before[:, 1] - before[:, 0]])
+    assert np.corrcoef(margins)[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("run", [jointly, exits_only])
+def test_a_share_of_0_is_training_by_labels(run: Any) -> None:
+    found = []
+    for temperature in (1.0, 5.0):
+        network = fresh()
+        run(network, recipe=Recipe(1, 16, 0.01, 0.01, distill=0.0, temperature=temperature))
+        found.append(digest(network))
+    assert found[0] == found[1]
+
+
+def test_frozen_statistics_stay_while_weights_and_exits_learn() -> None:
+    network = settled()
+    before = state(network)
+    jointly(network, recipe=Recipe(2, 16, 0.01, 0, freeze_norm=True))
+    after = state(network)
+    frozen = {name for name in before if name.startswith("blocks.") and ("running" in name or "tracked" in name)}
+    assert frozen
+    assert {name for name in before if after[name] == before[name]} == frozen
+
+
+@pytest.mark.parametrize(("run", "names"), [(jointly, ["exit1", "exit2", "final"]), (exits_only, ["exit1", "exit2"])])
+def test_no_epochs_leave_the_network_as_it_is_and_log_what_it_knows(run: Any, names: list[str]) -> None:
+    network = settled()
+    before = state(network)
+    metrics, logged = run(network, recipe=Recipe(0, 16, 0.01, 0, distill=0.5))
+    assert state(network) == before
+    assert logged == [(0, metrics)]
+    shares = (predict(network, HELD_OUT.images, CPU).argmax(2) == HELD_OUT.labels).mean(1)
+    assert metrics == {f"calibration/{name}": share for name, share in zip(names, shares, strict=False)}

@@ -24,9 +24,10 @@ STAGES_OF = {
     "data.min_person_area": {"prepare"},
     "data.calibration_share": {"prepare"},
     "data.max_skipped": {"prepare"},
-    "data.resolution": {"prepare", "baseline", "disjoint"},
-    "model": {"baseline", "disjoint"},
-    "exits": {"disjoint"},
+    "data.resolution": {"design", "prepare", "baseline", "disjoint"},
+    "model": {"design", "baseline", "disjoint"},
+    "model.backbone": {"design", "baseline", "disjoint", "memory"},
+    "exits": {"design", "disjoint"},
     "augment": TRAINED,
     "train": TRAINED | {"evaluate"},
     "baseline": {"baseline"},
@@ -36,7 +37,7 @@ STAGES_OF = {
     "ptq": {"ptq@baseline", "ptq@early_exit"},
     "calibrate": {"calibrate"},
     "benchmark": {"benchmark"},
-    "memory": {"memory"},
+    "memory": {"design", "memory"},
 }
 
 

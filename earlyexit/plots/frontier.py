@@ -11,45 +11,9 @@ from matplotlib.figure import Figure
 
 from earlyexit import policy
 from earlyexit.evaluation import Evaluation
-from earlyexit.frontier import point
 from earlyexit.plots import style
 from earlyexit.statistics import accuracy
 from earlyexit.table1 import PAPER
-from earlyexit.thresholds import Thresholds
-
-
-def curve(
-    evaluation: Evaluation, thresholds: Thresholds, macs: Sequence[int], baseline_macs: int, latency: dict[str, Any]
-) -> pd.DataFrame:
-    """Return what the cascade gives on val at each percentile.
-
-    Args:
-        evaluation: logits on the val split.
-        thresholds: from the calibration split.
-        macs: of each segment of the early-exit network.
-        baseline_macs: of the network without exits.
-        latency: what the benchmark stage measured.
-
-    Returns:
-        rows 0..100; percentile, accuracy, accuracy_low and accuracy_high (95 %), early_exit_rate, speedup_macs,
-        speedup_measured (from the measured time of each segment).
-    """
-    times = list(latency["segments"].values())
-    rows = []
-    for percentile, limits in enumerate(thresholds.margins):
-        found = point(evaluation.int8_early_exit, evaluation.labels, limits, macs, times)
-        rows.append(
-            {
-                "percentile": percentile,
-                "accuracy": found.accuracy.value,
-                "accuracy_low": found.accuracy.low,
-                "accuracy_high": found.accuracy.high,
-                "early_exit_rate": found.early_exit_rate,
-                "speedup_macs": baseline_macs / found.mean_macs,
-                "speedup_measured": latency["baseline"] / found.mean_time,
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def references(evaluation: Evaluation, over_percentiles: pd.DataFrame, table: Sequence[int]) -> pd.DataFrame:
@@ -57,7 +21,7 @@ def references(evaluation: Evaluation, over_percentiles: pd.DataFrame, table: Se
 
     Args:
         evaluation: logits on the val split.
-        over_percentiles: what `curve` returned.
+        over_percentiles: what `earlyexit.frontier.curve` returned, as a table.
         table: percentiles of Table I.
 
     Returns:
@@ -78,7 +42,7 @@ def references(evaluation: Evaluation, over_percentiles: pd.DataFrame, table: Se
 
 @style.styled
 def draw(over_percentiles: pd.DataFrame, points: pd.DataFrame, n: int) -> Figure:
-    """Draw what `curve` and `references` returned; `n` val images."""
+    """Draw what `earlyexit.frontier.curve` and `references` returned; `n` val images."""
     figure = style.figure(5.2)
     axes = figure.subplots()
     ours, paper = (points[points["source"] == source].set_index("configuration") for source in ("ours", "paper"))

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from earlyexit.evaluation import Evaluation
+from earlyexit.frontier import curve as over_percentiles
 from earlyexit.plots import confidence, exit_share, frontier, latency, learning_curves, quantization, style
 from tests.plots import results
 
@@ -30,7 +31,7 @@ def figures(
     columns = {f"{split}/{name}": [0.6, 0.7] for split in ("train", "calibration") for name in names}
     results.write_logs(tmp_path, {**columns, "train/loss": [0.7, 0.5]})
     logs = learning_curves.read(dict.fromkeys(learning_curves.STAGES, tmp_path))
-    curve = frontier.curve(evaluation, limits, macs, results.BASELINE_MACS, timed)
+    curve = pd.DataFrame(over_percentiles(evaluation, limits, macs, results.BASELINE_MACS, timed))
     points = frontier.references(evaluation, curve, limits.table)
     return {
         "frontier": lambda: frontier.draw(curve, points, n),

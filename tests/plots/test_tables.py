@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from earlyexit.frontier import curve as over_percentiles
 from earlyexit.plots import confidence, exit_share, frontier, latency, learning_curves, quantization
 from earlyexit.statistics import accuracy
 from earlyexit.table1 import PAPER
@@ -37,7 +38,7 @@ def leave(limits: Thresholds, percentile: int) -> list[tuple[int, int]]:
 
 def test_curve_is_what_images_give_one_by_one() -> None:
     timed = results.latency()
-    curve = frontier.curve(EVALUATION, LIMITS, results.MACS, results.BASELINE_MACS, timed)
+    curve = pd.DataFrame(over_percentiles(EVALUATION, LIMITS, results.MACS, results.BASELINE_MACS, timed))
     assert list(curve["percentile"]) == list(range(101))
     until = np.cumsum(list(timed["segments"].values()))
     for percentile in (0, 33, 50, 95, 100):
@@ -54,7 +55,7 @@ def test_curve_is_what_images_give_one_by_one() -> None:
 
 
 def test_reference_points_are_table_1() -> None:
-    curve = frontier.curve(EVALUATION, LIMITS, results.MACS, results.BASELINE_MACS, results.latency())
+    curve = pd.DataFrame(over_percentiles(EVALUATION, LIMITS, results.MACS, results.BASELINE_MACS, results.latency()))
     points = by(frontier.references(EVALUATION, curve, LIMITS.table), "source", "configuration")
     assert [name for source, name in points if source == "ours"] == ["fp32", "int8_baseline", "p50", "p75", "p95"]
     assert points["ours", "p75"]["accuracy"] == curve["accuracy"][75]

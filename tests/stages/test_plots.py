@@ -17,6 +17,13 @@ from stages import plots
 from tests.coco_source import files, write_source
 from tests.plots import results
 
+LAYERS = """\
+layer,images,segment,classifier,index,operator,head,shape,scale,zero_point,sqnr,sqnr_alone,sqnr_rounding,max_error
+1,4,1,exit1,0,CONV_2D,False,8x8x4,0.02,-128,40,42,43,1
+2,4,1,exit1,1,MEAN,True,4,0.02,-128,38,42,43,1
+3,4,2,final,0,FULLY_CONNECTED,False,2,0.02,3,35,36,36,1
+"""
+
 
 def write_deployment(folder: Path, names: list[str], macs: list[int]) -> None:
     folder.mkdir(parents=True)
@@ -50,6 +57,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     models = tmp_path / "models"
     write_deployment(models / "int8" / "early_exit", results.names(3), results.MACS)
     write_deployment(models / "int8" / "baseline", ["final"], [results.BASELINE_MACS])
+    (models / "int8" / "early_exit" / "layers.csv").write_text(LAYERS)
     (models / "evaluation").mkdir()
     found = replace(results.evaluation(len(val)), ids=val.ids, labels=val.labels)
     evaluation.save(models / "evaluation" / "val.safetensors", found)
@@ -64,7 +72,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_writes_every_figure(root: Path) -> None:
     plots.main()
     written = dict(files(root / "reports"))
-    drawn = {"frontier", "exit_share", "confidence", "learning_curves", "quantization", "latency"}
+    drawn = {
+        "frontier",
+        "exit_share",
+        "confidence",
+        "learning_curves",
+        "quantization",
+        "latency",
+        "reliability",
+        "layer_error",
+    }
     pictures = {f"plots/{name}.png" for name in drawn | {"examples", "samples"}}
     tables = {f"plots/{name}.csv" for name in drawn - {"frontier"} | {"frontier_points"}}
     assert written.keys() == pictures | tables | {"frontier.csv"}

@@ -1,0 +1,22 @@
+"""Stage reliability: how far each exit's confidence can be trusted, and whether the exit is worth its cost."""
+
+from pathlib import Path
+
+from earlyexit import deployment, evaluation, reliability
+from earlyexit.files import write_json, write_text
+from stages import run
+
+
+def main() -> None:
+    """Write reports/reliability.json and reports/reliability.md."""
+    network = deployment.load(Path("models/int8/early_exit"))
+    results = evaluation.load(Path("models/evaluation/val.safetensors"))
+    found = reliability.report(results, network.names, network.logits_scales(), network.macs)
+    text = reliability.markdown(found)
+    write_json("reports/reliability.json", found)
+    write_text("reports/reliability.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    run(main)
