@@ -1,5 +1,7 @@
 # make repro   the environment, then every stage that is out of date
 # make test    the environment, then lint, types and tests
+# make seeds, make positions, make quantizers         sweeps of the default network: reports/sweeps/*.md
+# make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: see the README
 # VENV=/path   use or make the environment elsewhere
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ RUN = PATH="$(BIN):$$PATH"
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme
+.PHONY: repro test lint clean readme seeds positions quantizers regimes photos given-photos
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -27,6 +29,54 @@ test: $(READY_DEV) lint
 lint: $(READY_DEV)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+
+# Experiments of an earlier sweep on the same commit are replaced; finished stages come from the run cache.
+QUEUE = $(RUN) dvc exp run --queue --force --quiet
+RUN_QUEUED = $(RUN) dvc exp run --run-all
+
+seeds: $(READY)
+	$(QUEUE) --name seeds -S train.seed=1,2,3,4,5
+	$(RUN_QUEUED)
+	$(RUN) python -m sweeps.seeds seeds
+
+positions: $(READY)
+	$(QUEUE) --name positions -S 'exits.mobilenet_v2=[block2,block4,block6],[block1,block3,block5],[block2,block3,block5],[block2,block5,block8],[block4,block6,block8]'
+	$(RUN_QUEUED)
+	$(RUN) python -m sweeps.compare positions exits.mobilenet_v2
+
+quantizers: $(READY)
+	$(QUEUE) --name quantizers -S ptq.quantizer=litert,tensorflow
+	$(RUN_QUEUED)
+	$(RUN) python -m sweeps.compare quantizers ptq.quantizer
+
+# Absolute paths: queued experiments run in a copy of this folder.
+ON_PHOTOS = -S 'data.source="$(abspath $(PHOTOS))"' -S 'baseline.pretrained="$(abspath $(PRETRAINED))"' \
+-S baseline.epochs=0 -S model.backbone=mobilenet_v1 -S 'exits.channels=[64,64,64]' \
+-S disjoint.temperature=4 -S joint.temperature=4 -S joint.freeze_norm=true
+BY_LABELS = -S disjoint.distill=0 -S joint.distill=0
+DISTILLED = -S disjoint.distill=0.9 -S joint.distill=0.9
+DISJOINT = -S disjoint.epochs=20 -S joint.epochs=0
+JOINT = -S disjoint.epochs=0 -S joint.epochs=6
+BOTH = -S disjoint.epochs=20 -S joint.epochs=6
+
+regimes: $(READY) given-photos
+	$(QUEUE) --name regimes-1 $(ON_PHOTOS) $(DISJOINT) $(BY_LABELS)
+	$(QUEUE) --name regimes-2 $(ON_PHOTOS) $(DISJOINT) $(DISTILLED)
+	$(QUEUE) --name regimes-3 $(ON_PHOTOS) $(JOINT) $(BY_LABELS)
+	$(QUEUE) --name regimes-4 $(ON_PHOTOS) $(JOINT) $(DISTILLED)
+	$(QUEUE) --name regimes-5 $(ON_PHOTOS) $(BOTH) $(BY_LABELS)
+	$(QUEUE) --name regimes-6 $(ON_PHOTOS) $(BOTH) $(DISTILLED)
+	$(RUN_QUEUED)
+	$(RUN) python -m sweeps.compare regimes disjoint.epochs joint.epochs joint.distill
+
+photos: $(READY) given-photos
+	$(RUN) dvc exp run --temp --force --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
+	$(RUN) python -m sweeps.reports photos reports/photos
+
+given-photos:
+	@test -d "$(PHOTOS)" || { echo "PHOTOS=/path: a folder that holds annotations/instances_{train,val}.json and \
+	images/{train,val}/"; exit 1; }
+	@test -f "$(PRETRAINED)" || { echo "PRETRAINED=/path: a safetensors file of a MobileNetV1 0.25; see the README"; exit 1; }
 
 readme: $(READY)
 	$(RUN) python -m earlyexit.readme README.md

@@ -1,4 +1,5 @@
 import copy
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,44 +26,8 @@ from tests.tiny_network import FAMILIES, Family
 
 ODD = 33  # 33, 17, 9, 5, 3 pixels: on odd sizes PyTorch's padding of 1 is TensorFlow's SAME
 
-FROM_KERAS = """
-import torch
-from safetensors.torch import save_file
-
-norm = ["weight", "bias", "running_mean", "running_var"]  # Keras: gamma, beta, moving_mean, moving_variance
-kinds = {"Conv2D": ("conv", (3, 2, 0, 1)), "DepthwiseConv2D": ("depthwise", (2, 3, 0, 1)), "Dense": ("linear", (1, 0))}
-tensors, number, epsilon = {}, -1, 1e-3
-for layer in model.layers:
-    values = [torch.from_numpy(value) for value in layer.get_weights()]
-    if type(layer).__name__ in kinds:
-        kind, axes = kinds[type(layer).__name__]
-        number += 1
-        tensors[f"{number:02d}.{kind}.weight"] = values[0].permute(axes).contiguous()
-        if layer.use_bias:
-            tensors[f"{number:02d}.{kind}.bias"] = values[1]
-    elif type(layer).__name__ == "BatchNormalization":
-        tensors |= {f"{number:02d}.norm.{name}": value for name, value in zip(norm, values, strict=True)}
-        epsilon = layer.epsilon
-save_file(tensors, "backbone.safetensors", {"epsilon": str(epsilon)})
-"""
-
-FROM_PYTORCH = """
-from safetensors.torch import save_file
-from torch import nn
-
-tensors, number, epsilon = {}, -1, 1e-5
-for module in model.modules():
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        number += 1
-    kind = "linear" if isinstance(module, nn.Linear) else "norm"
-    if isinstance(module, nn.Conv2d):
-        kind = "depthwise" if module.groups > 1 else "conv"
-    if isinstance(module, nn.BatchNorm2d):
-        epsilon = module.eps
-    if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
-        tensors |= {f"{number:02d}.{kind}.{name}": value for name, value in module.state_dict().items()}
-save_file(tensors, "backbone.safetensors", {"epsilon": str(epsilon)})
-"""
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+FROM_KERAS, FROM_PYTORCH = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
 def baseline(family: Family = "mobilenet_v1", seed: int = 0, **changes: Any) -> EarlyExitNetwork:
