@@ -31,8 +31,10 @@ lint: $(READY_DEV)
 	$(RUN) ruff format --check .
 
 # Experiments of an earlier sweep on the same commit are replaced; finished stages come from the run cache.
-QUEUE = $(RUN) dvc exp run --queue --force --quiet
-RUN_QUEUED = $(RUN) dvc exp run --run-all
+# On two cores, two experiments of one thread each are done sooner: make seeds JOBS=2 SWEEP='-S train.threads=1'
+JOBS ?= 1
+QUEUE = $(RUN) dvc exp run --queue --force --quiet $(SWEEP)
+RUN_QUEUED = $(RUN) dvc exp run --run-all -j $(JOBS)
 
 seeds: $(READY)
 	$(QUEUE) --name seeds -S train.seed=1,2,3,4,5

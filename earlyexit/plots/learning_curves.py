@@ -1,5 +1,6 @@
 """Loss and accuracy over the three stages of training."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,8 +28,9 @@ def read(logs: Mapping[str, Path]) -> pd.DataFrame:
         logs: dvclive's folder of each stage of training, by the names of `STAGES`.
 
     Returns:
-        a row an epoch, in order of the stages; stage, epoch, step (epochs of all stages so far), and a column a
-        metric: train_loss, train_exit1, calibration_exit1, ..., empty where a stage does not log it.
+        a row an epoch, in order of the stages (epoch 0 where nothing was trained); stage, epoch, step (epochs of all
+        stages so far), and a column a metric: train_loss, train_exit1, calibration_exit1, ..., empty where a stage does
+        not log it.
 
     Raises:
         FileNotFoundError: a folder holds no metrics.
@@ -36,6 +38,8 @@ def read(logs: Mapping[str, Path]) -> pd.DataFrame:
     """
     table = pd.concat([_read_stage(stage, folder) for stage, folder in logs.items()], ignore_index=True)
     table.insert(2, "step", range(1, len(table) + 1))
+    if "train_loss" not in table:  # no stage had an epoch
+        table["train_loss"] = math.nan
     return table
 
 

@@ -140,6 +140,14 @@ def test_logs_of_all_stages_in_one_table(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(table, expected)
 
 
+def test_stages_without_epochs_have_no_loss_and_can_be_drawn(tmp_path: Path) -> None:
+    results.write_logs(tmp_path, {"calibration/final": [0.6]})
+    table = learning_curves.read(dict.fromkeys(learning_curves.STAGES, tmp_path))
+    assert table["calibration_final"].tolist() == [0.6] * 3
+    assert table["train_loss"].isna().all()
+    learning_curves.draw(table, ["final"], 80, 20).draw_without_rendering()
+
+
 def test_logs_that_are_missing_or_strange_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="the joint stage writes them"):
         learning_curves.read({"joint": tmp_path})
