@@ -30,23 +30,27 @@ lint: $(READY_DEV)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 
-# Experiments of an earlier sweep on the same commit are replaced; finished stages come from the run cache.
+# Finished stages come from the run cache. Experiments of an earlier sweep on the same commit are replaced.
+FORGET = $(RUN) dvc exp list --name-only | grep -E '^$@(-[0-9]+)?$$' | $(RUN) xargs -r dvc exp remove --quiet
 # On two cores, two experiments of one thread each are done sooner: make seeds JOBS=2 SWEEP='-S train.threads=1'
 JOBS ?= 1
-QUEUE = $(RUN) dvc exp run --queue --force --quiet $(SWEEP)
+QUEUE = $(RUN) dvc exp run --queue --quiet $(SWEEP)
 RUN_QUEUED = $(RUN) dvc exp run --run-all -j $(JOBS)
 
 seeds: $(READY)
+	$(FORGET)
 	$(QUEUE) --name seeds -S train.seed=1,2,3,4,5
 	$(RUN_QUEUED)
 	$(RUN) python -m sweeps.seeds seeds
 
 positions: $(READY)
+	$(FORGET)
 	$(QUEUE) --name positions -S 'exits.mobilenet_v2=[block2,block4,block6],[block1,block3,block5],[block2,block3,block5],[block2,block5,block8],[block4,block6,block8]'
 	$(RUN_QUEUED)
 	$(RUN) python -m sweeps.compare positions exits.mobilenet_v2
 
 quantizers: $(READY)
+	$(FORGET)
 	$(QUEUE) --name quantizers -S ptq.quantizer=litert,tensorflow
 	$(RUN_QUEUED)
 	$(RUN) python -m sweeps.compare quantizers ptq.quantizer
@@ -62,6 +66,7 @@ JOINT = -S disjoint.epochs=0 -S joint.epochs=6
 BOTH = -S disjoint.epochs=20 -S joint.epochs=6
 
 regimes: $(READY) given-photos
+	$(FORGET)
 	$(QUEUE) --name regimes-1 $(ON_PHOTOS) $(DISJOINT) $(BY_LABELS)
 	$(QUEUE) --name regimes-2 $(ON_PHOTOS) $(DISJOINT) $(DISTILLED)
 	$(QUEUE) --name regimes-3 $(ON_PHOTOS) $(JOINT) $(BY_LABELS)
@@ -72,7 +77,8 @@ regimes: $(READY) given-photos
 	$(RUN) python -m sweeps.compare regimes disjoint.epochs joint.epochs joint.distill
 
 photos: $(READY) given-photos
-	$(RUN) dvc exp run --temp --force --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
+	$(FORGET)
+	$(RUN) dvc exp run --temp --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
 	$(RUN) python -m sweeps.reports photos reports/photos
 
 given-photos:
