@@ -1,5 +1,6 @@
 """What a network would cost on a device, measured on its blueprint: multiply-accumulates, weights, flash, SRAM."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
@@ -127,8 +128,9 @@ def check(design: Design, flash_limit: int, sram_limit: int) -> None:
 
 
 def _parts(architecture: Architecture) -> list[Part]:
-    rows = zip(architecture.outputs, architecture.segment_blocks, blueprint(architecture), strict=True)
-    return [_part(*row) for row in rows]
+    # TFLM runs in a process of its own for each file.
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_part, architecture.outputs, architecture.segment_blocks, blueprint(architecture)))
 
 
 def _part(name: str, blocks: list[str], model: bytes) -> Part:

@@ -80,6 +80,8 @@ def draw(table: pd.DataFrame, names: Sequence[str], train: int, calibration: int
         below.set_title(loss, fontsize=8.5, fontweight="normal", color="0.35")
         above.yaxis.set_major_formatter(style.percent)
         below.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        if rows["epoch"].nunique() == 1:
+            below.set_xlim(rows["epoch"].iloc[0] - 1, rows["epoch"].iloc[0] + 1)
         above.set_ylabel("Accuracy")
         below.set(xlabel="Epoch", ylabel="Training loss")
     handles = [Line2D([], [], color=colour, lw=2, label=name) for name, colour in colours.items()]
