@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
@@ -80,13 +80,16 @@ def find(sweep: str, folder: str = ".") -> list[Experiment]:
     """Return the experiments `sweep` or `sweep`-1, `sweep`-2, ... of the newest commit that has any, in that order.
 
     Raises:
-        ValueError: the folder is no DVC project, or there are none.
+        ValueError: the folder is no DVC project, another process has locked it, or there are none.
     """
     try:
         repo = Repo(folder)
-    except DvcException as error:
+        listed = repo.experiments.ls(num=-1)
+    except NotDvcRepoError as error:
         raise ValueError(f"{folder}: no DVC project ({error})") from error
-    for experiments in repo.experiments.ls(num=-1).values():
+    except DvcException as error:  # for one, another DVC process holds the lock
+        raise ValueError(f"{folder}: the experiments cannot be listed: {error}") from error
+    for experiments in listed.values():
         named = {name: rev for name, rev in experiments if name == sweep or _number(name, sweep) is not None}
         if named:
             order = sorted(named, key=lambda name: _number(name, sweep) or 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
 
 from sweeps import compare, experiments, reports, seeds
 
@@ -87,6 +88,12 @@ def test_what_is_not_there(project: Path, tmp_path: Path) -> None:
         found.param("train.sed")
     with pytest.raises(ValueError, match=r"trial-1 \(.{7}\) has no reports/table2.json"):
         found.report("table2.json")
+
+
+def test_a_project_that_another_process_locks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0)
+    with Repo(str(project)).lock, pytest.raises(ValueError, match="cannot be listed: Unable to acquire lock"):
+        experiments.find("trial", str(project))
 
 
 def run(module: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
