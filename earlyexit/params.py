@@ -158,6 +158,18 @@ class BenchmarkParams(Section):
     passes: Annotated[int, Field(ge=1)]
 
 
+class FirmwareParams(Section):
+    """The C library."""
+
+    percentile: Percentile
+
+
+class EmulateParams(Section):
+    """Runs on the emulated Cortex-M4."""
+
+    images: Count
+
+
 class Limit(Section):
     """Bytes that a device has for each backbone."""
 
@@ -188,6 +200,8 @@ class Params(Section):
     calibrate: CalibrateParams
     benchmark: BenchmarkParams
     memory: MemoryParams
+    firmware: FirmwareParams
+    emulate: EmulateParams
 
     def baseline_architecture(self) -> Architecture:
         """Return the network without early exits."""

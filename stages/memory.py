@@ -1,9 +1,9 @@
-"""Stage memory: flash bytes and TFLM arena of what is deployed, held against the device's budget."""
+"""Stage memory: flash and RAM of what is deployed, with TFLM and as C library, held against the device's budget."""
 
 from pathlib import Path
 
 from earlyexit import deployment, memory
-from earlyexit.files import write_json, write_text
+from earlyexit.files import read_json, write_json, write_text
 from earlyexit.params import load
 from stages import run
 
@@ -12,7 +12,8 @@ def main() -> None:
     """Measure the INT8 files, write reports/memory.json and reports/memory.md; fail over budget."""
     flash_limit, sram_limit = load().budget()
     network = deployment.load(Path("models/int8/early_exit"))
-    found = memory.report(network, deployment.load(Path("models/int8/baseline")))
+    linked = read_json("reports/emulated.json")["memory"]
+    found = memory.report(network, deployment.load(Path("models/int8/baseline")), linked)
     text = memory.markdown(found)
     print(text)
     write_json("reports/memory.json", found)

@@ -13,6 +13,7 @@ from earlyexit.frontier import curve as over_percentiles
 from earlyexit.packed import open_split
 from earlyexit.plots import (
     confidence,
+    emulated,
     examples,
     exit_share,
     frontier,
@@ -48,6 +49,8 @@ def main() -> None:
     logs = learning_curves.read({stage: Path("models", stage, "log") for stage in learning_curves.STAGES})
     accuracies = quantization.accuracies(results)
     errors = pd.read_csv("models/int8/early_exit/layers.csv")
+    counted = read_json("reports/emulated.json")
+    instructions = emulated.costs(counted)
     costs = latency.costs(timed, network.macs, baseline_macs)
 
     tables = {
@@ -59,6 +62,7 @@ def main() -> None:
         "quantization": accuracies,
         "layer_error": errors,
         "latency": costs,
+        "emulated": instructions,
     }
     figures: dict[str, Callable[[], Figure]] = {
         "frontier": lambda: frontier.draw(curve, points, n),
@@ -69,6 +73,7 @@ def main() -> None:
         "quantization": lambda: quantization.draw(accuracies, n),
         "layer_error": lambda: layer_error.draw(errors),
         "latency": lambda: latency.draw(costs, timed),
+        "emulated": lambda: emulated.draw(instructions, counted),
     }
     sheets: dict[str, Callable[[], Sheet]] = {
         "examples": lambda: examples.draw(results, val, names, limits.margins[middle], middle),

@@ -14,7 +14,7 @@ def main() -> None:
     macs = deployment.load(Path("models/int8/early_exit")).macs
     baseline_macs = sum(deployment.load(Path("models/int8/baseline")).macs)
     timed = read_json("models/latency.json")
-    rows = table1.rows(results, limits, macs, baseline_macs, timed)
+    rows = table1.rows(results, limits, macs, baseline_macs, timed, read_json("reports/emulated.json"))
     curve = frontier.curve(results, limits, macs, baseline_macs, timed)
     text = table1.markdown(rows)
     write_json("reports/table1.json", rows)

@@ -9,7 +9,7 @@ from earlyexit.files import write_json, write_text
 from stages import run
 from sweeps.experiments import find
 
-CELLS = ("accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured")
+CELLS = ("accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured", "speedup_emulated")
 Cell = dict[str, float]
 
 
@@ -35,12 +35,13 @@ def markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
     exits = max(len(row["exit_share"] or []) for row in summary)
     shares = [f"Exit {i + 1} (%)" for i in range(exits - 1)] + ["Final (%)"]
     heads = ["Model Conf.", "Val Acc. (%)", "EE Rate (%)", *shares, "Mean MACs (M)", "Speedup (MACs)"]
-    heads.append("Speedup (measured)")
+    heads += ["Speedup (measured)", "Speedup (Cortex-M4)"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for row in summary:
         cells = [row["configuration"], _cell(row["accuracy"], 100), _cell(row["early_exit_rate"], 100)]
         cells += [_cell(share, 100) for share in row["exit_share"] or [None] * exits]
-        cells += [_cell(row["mean_macs"], 1e-6), _cell(row["speedup_macs"]), _cell(row["speedup_measured"])]
+        cells.append(_cell(row["mean_macs"], 1e-6))
+        cells += [_cell(row[key]) for key in ("speedup_macs", "speedup_measured", "speedup_emulated")]
         lines.append("| " + " | ".join(cells) + " |")
     listed = ", ".join(str(seed) for seed in seeds)
     lines += [

@@ -26,7 +26,7 @@ def deployment(architecture: Architecture) -> Deployment:
 
 def test_figures_are_those_of_the_memory_stage(design: Design) -> None:
     network, baseline = deployment(ARCHITECTURE), deployment(PLAIN)
-    report = memory.report(network, baseline)
+    report = memory.report(network, baseline, {})
     entries = report["early_exit"]["segments"]
     assert [part.name for part in design.segments] == list(entries)
     for part, entry in zip(design.segments, entries.values(), strict=True):

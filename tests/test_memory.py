@@ -7,6 +7,11 @@ from earlyexit import arena, memory
 from earlyexit.deployment import Deployment
 
 LARGE = 1 << 30
+PART = {
+    "flash": {"network_constants": 2000, "network_code": 300, "kernels": 50, "total": 2350, "test_firmware": 9},
+    "ram": {"arena": 1600, "state": 13, "stack": 104, "total": 1717},
+}
+LINKED = {"early_exit": PART, "baseline": {**PART, "ram": {**PART["ram"], "arena": 1500}}}
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +21,7 @@ def baseline(deployed: Deployment) -> Deployment:
 
 @pytest.fixture(scope="module")
 def found(deployed: Deployment, baseline: Deployment) -> dict[str, Any]:
-    return memory.report(deployed, baseline)
+    return memory.report(deployed, baseline, LINKED)
 
 
 def test_report_measures_each_file(deployed: Deployment, baseline: Deployment, found: dict[str, Any]) -> None:
@@ -62,9 +67,18 @@ def test_both_limits_in_one_message(deployed: Deployment, found: dict[str, Any])
     assert "\n" not in str(caught.value)
 
 
+def tables(text: str) -> list[list[str]]:
+    """The lines of each Markdown table; all of one have the same number of cells."""
+    found = [[line for line in block.splitlines() if line.startswith("|")] for block in text.split("\n\n")]
+    found = [lines for lines in found if lines]
+    assert all(len({line.count("|") for line in lines}) == 1 for lines in found)
+    return found
+
+
 def test_markdown_shows_the_same_numbers(found: dict[str, Any]) -> None:
-    lines = [line for line in memory.markdown(found).splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in lines}) == 1
+    lines, linked = tables(memory.markdown(found))
+    assert linked[2] == "| early-exit network | 2,000 | 350 | 2,350 | 1,600 | 13 | 104 | 1,717 |"
+    assert linked[3].startswith("| baseline | 2,000 | 350 | 2,350 | 1,500 |")
     assert len(lines) == 2 + 3 + 3
     segments = found["early_exit"]["segments"]
     for line, (name, entry) in zip(lines[2:], segments.items(), strict=False):

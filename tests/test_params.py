@@ -171,6 +171,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "joint.distill": [-0.1, 1.1],
     "joint.temperature": [0, -1],
     "memory.flash_limit.mobilenet_v2": [0],
+    "firmware.percentile": [-1, 101],
+    "emulate.images": [0],
 }
 
 

@@ -26,7 +26,7 @@ STAGES_OF = {
     "data.max_skipped": {"prepare"},
     "data.resolution": {"design", "prepare", "baseline", "disjoint"},
     "model": {"design", "baseline", "disjoint"},
-    "model.backbone": {"design", "baseline", "disjoint", "memory"},
+    "model.backbone": {"design", "baseline", "disjoint", "emulate", "memory"},
     "exits": {"design", "disjoint"},
     "augment": TRAINED,
     "train": TRAINED | {"evaluate"},
@@ -37,7 +37,9 @@ STAGES_OF = {
     "ptq": {"ptq@baseline", "ptq@early_exit"},
     "calibrate": {"calibrate"},
     "benchmark": {"benchmark"},
-    "memory": {"design", "memory"},
+    "memory": {"design", "emulate", "memory"},
+    "firmware": {"firmware"},
+    "emulate": {"emulate"},
 }
 
 
@@ -59,7 +61,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
     folder = tmp_path_factory.mktemp("project")
     for name in ("stages", "earlyexit"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml"):
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
@@ -77,6 +79,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
     assert repo.status() == {}
     yield repo
     patch.undo()
+
+
+def test_compiled_python_changes_no_stage(project: Repo) -> None:
+    packages = [dep.fs_path for stage in project.index.stages for dep in stage.deps if Path(dep.fs_path).is_dir()]
+    code = [Path(path) for path in packages if "earlyexit" in path]
+    assert code
+    for package in code:
+        (package / "__pycache__").mkdir(exist_ok=True)
+        (package / "__pycache__" / "module.cpython-311.pyc").write_bytes(b"compiled")
+    assert not any(dep.status() for stage in project.index.stages for dep in stage.deps)
 
 
 @pytest.mark.parametrize("leaf", LEAVES)

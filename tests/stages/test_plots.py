@@ -16,6 +16,7 @@ from earlyexit.plots.sheet import Sheet
 from stages import plots
 from tests.coco_source import files, write_source
 from tests.plots import results
+from tests.plots.test_emulated import report as emulated_report
 
 LAYERS = """\
 layer,images,segment,classifier,index,operator,head,shape,scale,zero_point,sqnr,sqnr_alone,sqnr_rounding,max_error
@@ -63,6 +64,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     evaluation.save(models / "evaluation" / "val.safetensors", found)
     write_json(models / "thresholds.json", results.limits().model_dump())
     write_json(models / "latency.json", results.latency())
+    (tmp_path / "reports").mkdir()
+    write_json(tmp_path / "reports" / "emulated.json", emulated_report(3))
     for stage, names in {"baseline": ["final"], "disjoint": results.names(3)[:-1], "joint": results.names(3)}.items():
         columns = {f"{split}/{name}": [0.6, 0.7] for split in ("train", "calibration") for name in names}
         results.write_logs(models / stage / "log", {**columns, "train/loss": [0.7, 0.5]})
@@ -81,10 +84,11 @@ def test_writes_every_figure(root: Path) -> None:
         "latency",
         "reliability",
         "layer_error",
+        "emulated",
     }
     pictures = {f"plots/{name}.png" for name in drawn | {"examples", "samples"}}
     tables = {f"plots/{name}.csv" for name in drawn - {"frontier"} | {"frontier_points"}}
-    assert written.keys() == pictures | tables | {"frontier.csv"}
+    assert written.keys() == pictures | tables | {"frontier.csv", "emulated.json"}
     curve = pd.read_csv(root / "reports" / "frontier.csv")
     assert list(curve.columns) == [
         "percentile",

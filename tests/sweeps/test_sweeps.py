@@ -20,9 +20,9 @@ params = YAML(typ="safe", pure=True).load(pathlib.Path("params.yaml"))
 seed, exits = params["train"]["seed"], params["exits"]
 accuracy = 0.8 + seed / 100
 row = {"accuracy": accuracy, "early_exit_rate": None, "exit_share": None, "mean_macs": None,
-       "speedup_macs": None, "speedup_measured": None, "n": 100}
+       "speedup_macs": None, "speedup_measured": None, "speedup_emulated": None, "n": 100}
 early = {**row, "configuration": "p50", "early_exit_rate": 0.5, "exit_share": [0.5, 0.5], "mean_macs": 1e6 * seed,
-         "speedup_macs": 2.0, "speedup_measured": 1.5 + seed / 10}
+         "speedup_macs": 2.0, "speedup_measured": 1.5 + seed / 10, "speedup_emulated": 1.5}
 table = [{**row, "configuration": "fp32"}, {**row, "configuration": "int8_baseline"}, early]
 trade = {"percentile": 30, "accuracy": accuracy, "speedup_measured": 2.0}
 write = lambda name, value: (pathlib.Path("reports") / name).write_text(json.dumps(value))
@@ -112,7 +112,7 @@ def test_seeds_become_mean_and_deviation(project: Path, monkeypatch: pytest.Monk
     assert early["speedup_measured"] == pytest.approx({"mean": 1.8, "sd": statistics.stdev([1.7, 1.9])})
     assert early["exit_share"] == [{"mean": 0.5, "sd": 0}] * 2
     text = (project / "reports/sweeps/trial.md").read_text()
-    assert "| fp32 | 83.00 ± 1.41 | - | - | - | - | - | - |" in text
+    assert "| fp32 | 83.00 ± 1.41 | - | - | - | - | - | - | - |" in text
     assert "over 2 seeds (2, 4); n = 100" in text
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 

@@ -1,0 +1,182 @@
+"""The firmware's kernels against CMSIS-NN: the same segments, compiler, flags and emulated Cortex-M4.
+
+    pip install 'bakenn[tflite]==1.0.0'      in an environment of its own, or --target a folder on PYTHONPATH
+    python -m benchmarks.firmware [folder of INT8 segments, models/int8/early_exit by default]
+
+bakenn emits C from .tflite files that calls CMSIS-NN. It takes one output and no MEAN, so both sides run each segment
+up to the map that its classifier averages; what is left out takes a few thousandths of the instructions. Prints
+instructions of both, their ratio, flash and RAM, then where they go, and fails where bytes differ from TFLM's.
+"""
+
+import importlib
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from earlyexit import arena, deployment, flatbuffer
+from earlyexit.firmware import compiler, cost, emulator, source
+from earlyexit.firmware.compiler import Image
+from earlyexit.labels import CLASSES
+
+VERSION = "1.0.0"
+_TAIL = ("MEAN", "FULLY_CONNECTED")
+# The operator versions of INT8 files, which bakenn asks for and a compact file need not carry.
+_OPERATOR = schema.BuiltinOperator
+_VERSIONS = {_OPERATOR.CONV_2D: 3, _OPERATOR.DEPTHWISE_CONV_2D: 3, _OPERATOR.ADD: 2}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One segment: instructions in all and by function, bytes of flash, static RAM and stack, and the answer."""
+
+    instructions: int
+    functions: dict[str, int]
+    flash: int
+    ram: int
+    stack: int
+    answer: NDArray[np.int8]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the comparison for the segments in the folder that `arguments` names.
+
+    Raises:
+        SystemExit: bakenn is missing or another version, a file is wrong, or an answer differs.
+    """
+    try:
+        network = deployment.load(Path(arguments[0] if arguments else "models/int8/early_exit"))
+        bakenn = _bakenn()
+        height, width, channels = network.segments()[0].input_shape
+        pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, channels)).astype(np.uint8)
+        print(compare(bakenn, network, network.quantize(pixels)))
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]) -> str:
+    """Return a table: for each segment of `network` the instructions of one INT8 image (1, H, W, 3) by either side.
+
+    Raises:
+        ValueError: a side's answer differs from TFLM's.
+    """
+    limits = [-1] * (len(network.names) - 1)
+    library = source.generate(network.models, network.names, limits, None, CLASSES, network.offset, network.divisor)
+    ours = cost.emulate(network, library, image)
+    rows = ["| segment | ours | bakenn + CMSIS-NN | ratio | flash of the latter | RAM | stack |"]
+    rows.append("|---|---:|---:|---:|---:|---:|---:|")
+    totals = np.zeros(2, np.int64)
+    functions: Counter[str] = Counter()
+    x: NDArray[Any] = image
+    for number, (name, model) in enumerate(zip(network.names, network.models, strict=True)):
+        theirs = _run(bakenn, body(model), x[0], f"segment{number + 1}")
+        expected = arena.run(body(model), x)[0]
+        if not np.array_equal(theirs.answer.reshape(expected.shape[1:]), expected[0]):
+            raise ValueError(f"segment {number + 1}: bakenn's answer differs from TFLM's")
+        mine = sum(count for _, count in ours.trace.segments[number][0].calls[: -len(_TAIL)])
+        totals += mine, theirs.instructions
+        functions.update(theirs.functions)
+        rows.append(
+            f"| {name} | {mine:,} | {theirs.instructions:,} | {mine / theirs.instructions:.2f} | {theirs.flash:,} | "
+            f"{theirs.ram:,} | {theirs.stack:,} |"
+        )
+        x = max(arena.run(model, x), key=np.ndim)
+    rows.append(f"| **all** | {totals[0]:,} | {totals[1]:,} | **{totals[0] / totals[1]:.2f}** | | | |")
+    memory = cost.memory(ours)
+    rows += [
+        "",
+        f"Ours, all segments: {memory['flash']['total']:,} bytes of flash, {memory['ram']['total']:,} of RAM, ",
+    ]
+    rows[-1] += f"{memory['ram']['stack']:,} of them stack. Every byte of both equals TFLM's."
+    kinds = cost.kinds(cost.layer_costs(ours))
+    rows += ["", "Ours by kind of layer: " + _listed({kind: entry["instructions"] for kind, entry in kinds.items()})]
+    rows.append("bakenn by function: " + _listed(functions))
+    return "\n".join(rows)
+
+
+def body(model: bytes) -> bytes:
+    """Return the segment `model` without its classifier's mean and fully connected layer, its only output their input.
+
+    Raises:
+        ValueError: the segment does not end with these two.
+    """
+    if tuple(operator.name for operator in flatbuffer.operators(model)[-2:]) != _TAIL:
+        raise ValueError(f"the segment does not end with {' and '.join(_TAIL)}")
+    content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    graph = content.subgraphs[0]
+    graph.operators = graph.operators[: -len(_TAIL)]
+    graph.outputs = list(graph.operators[-1].outputs)
+    for code in content.operatorCodes:
+        code.version = _VERSIONS.get(code.builtinCode, code.version)
+    return flatbuffer.pack(content)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """Return the counts that make a thousandth or more of all, the largest first."""
+    total = sum(counts.values())
+    largest = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {count:,}" for name, count in largest if count >= total / 1000)
+
+
+def _bakenn() -> Any:
+    try:
+        bakenn = importlib.import_module("bakenn")
+        importlib.import_module("tflite")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed: pip install 'bakenn[tflite]=={VERSION}'") from None
+    if bakenn.__version__ != VERSION:
+        raise ValueError(f"bakenn {bakenn.__version__} is installed, the comparison is with {VERSION}")
+    return bakenn
+
+
+def _run(bakenn: Any, model: bytes, x: NDArray[np.int8], name: str) -> Side:
+    image, output = _build(bakenn, model, name)
+    machine = emulator.Machine(image)
+    place = machine.exchange
+    machine.write(place, x)
+    answer = place + x.nbytes + 16
+    with machine.counting() as costs:
+        machine.call(f"bknn_{name}_infer", image.layout["arena"].address, place, answer)
+    own = ("main.c", "startup.c")
+    flash = sum(image.flash(file) for file in image.files if file not in own)
+    functions = {re.sub(f"^bknn_{name}", "bknn", key): count for key, count in costs[0].functions.items()}
+    return Side(costs[0].instructions, functions, flash, image.ram(), machine.stack(), machine.read(answer, output))
+
+
+def _build(bakenn: Any, model: bytes, name: str) -> tuple[Image, int]:
+    """Return the image, and the bytes of its answer."""
+    options = bakenn.CBackendOptions(kernel_policy=bakenn.KernelPolicy.STATIC_PRIORITY, enable_cmsis_nn=True)
+    with tempfile.TemporaryDirectory(prefix="earlyexit-") as folder:
+        bakenn.compile_tflite(model, folder, name=name, target="cortex-m4", backend_options=options)
+        files = [path for path in sorted(Path(folder).rglob("*")) if path.suffix in (".c", ".h")]
+        sources = {_name(path, Path(folder)): path.read_text(encoding="utf-8") for path in files}
+    macro = f"BKNN_{name.upper()}_ARENA_SIZE"
+    sources["main.c"] = (
+        f'#include "bknn_{name}.h"\n'
+        f"uint8_t arena[{macro}] __attribute__((aligned(16)));\n"
+        "int main(void) { for (;;) { } }\n"
+    )
+    sources["include/math.h"] = ""  # included by CMSIS-NN, and not used
+    # bakenn's own copies of memcpy and memset, in words
+    defines = ["BAKENN_CMSIS_NN_BUILTIN_MEMORY"]
+    image = compiler.build(sources, roots=[f"bknn_{name}_infer", "arena"], defines=defines)
+    return image, prod(flatbuffer.interface(model)[1][0].shape)
+
+
+def _name(path: Path, folder: Path) -> str:
+    """Return where a file is compiled: headers of CMSIS on the include path, all else as it lies."""
+    name = path.relative_to(folder).as_posix()
+    return re.sub(r"^third_party/.*/Include/", "include/", name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

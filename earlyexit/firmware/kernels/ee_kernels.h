@@ -1,0 +1,72 @@
+/*
+ * INT8 kernels for early-exit networks, equal to TensorFlow Lite Micro's to the bit.
+ *
+ * C99, integers only, no allocation. Activations are int8_t in rows, columns, channels. On cores with the DSP extension
+ * (Cortex-M4, M7, M33, ...) inner loops use its dual multiply-accumulate; elsewhere plain C gives the same bytes.
+ * Little-endian, two's complement, arithmetic right shift of negative numbers.
+ *
+ * Output and input may overlap where the output begins a given number of bytes or more before the input; the generator
+ * knows how many for each layer. Scratch memory is aligned to 4 bytes and free after the call.
+ */
+#ifndef EE_KERNELS_H
+#define EE_KERNELS_H
+
+#include <stdint.h>
+
+/*
+ * A convolution, pointwise convolution, fully connected layer or depthwise convolution:
+ *     output = clip(round(sum * multiplier / 2^32 / 2^shift) + out_zero_point)
+ * with sum = bias + weights * input; what the input's zero point takes away is in the bias, and padding has its value.
+ */
+typedef struct {
+    const int8_t *weights;       /* [out][rows][columns][in] and 3 bytes more; depthwise: [channels][rows][columns] */
+    const int32_t *bias;         /* one an output channel, and so the two below */
+    const uint32_t *multipliers; /* twice TensorFlow Lite's: 2^31 to 2^32 - 1, or 0 */
+    const int8_t *shifts;        /* to the right; negative: to the left, before the multiplication */
+    uint16_t in_height, in_width, in_channels;
+    uint16_t out_height, out_width, out_channels;
+    uint8_t kernel_height, kernel_width;
+    uint8_t stride_y, stride_x;
+    uint8_t pad_top, pad_left;
+    int8_t in_zero_point, out_zero_point;
+    int8_t low, high;            /* what the activation function leaves */
+    uint8_t fast;                /* 1: shifts are 1 to 22 and sums less than 2^30, as the DSP code needs */
+    uint8_t band;                /* depthwise: rows of output that are computed from one filling of scratch memory */
+    uint16_t row;                /* depthwise: values of a row in scratch memory, padding included, even */
+} ee_window;
+
+/*
+ * Sum of two activations, a having the greater scale, if one is greater: b is brought to a's scale with 19 bits more,
+ * the sum to the output's.
+ */
+typedef struct {
+    uint32_t b_multiplier, multiplier; /* of b and of the sum; twice TensorFlow Lite's */
+    uint8_t b_shift, shift;            /* to the right */
+    int8_t a_zero_point, b_zero_point, out_zero_point;
+    int8_t low, high;
+    uint8_t fast;                      /* 1: `shift` is 1 to 22, and low and high are those of 8 bits */
+    uint32_t size;
+} ee_sum;
+
+/* Mean of each channel over the picture. */
+typedef struct {
+    uint32_t multiplier; /* twice TensorFlow Lite's */
+    int8_t shift;        /* to the right; negative: to the left */
+    int8_t in_zero_point, out_zero_point;
+    uint16_t pixels, channels;
+} ee_pool;
+
+/* Any kernel, stride and padding. */
+void ee_convolution(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch);
+
+/* 1x1, stride 1; a fully connected layer is one of a single pixel. */
+void ee_pointwise(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch);
+
+/* One output a channel. */
+void ee_depthwise(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch);
+
+void ee_add(const ee_sum *layer, const int8_t *a, const int8_t *b, int8_t *output);
+
+void ee_mean(const ee_pool *layer, const int8_t *input, int8_t *output);
+
+#endif

@@ -1,0 +1,32 @@
+"""Stage firmware: the INT8 network as a C library without dependencies, and as arrays for TensorFlow Lite Micro."""
+
+import shutil
+from pathlib import Path
+
+from earlyexit import deployment, thresholds
+from earlyexit.files import replacing_folder, write_text
+from earlyexit.firmware import source, tflm
+from earlyexit.labels import CLASSES
+from earlyexit.params import load
+from stages import run
+
+
+def main() -> None:
+    """Write models/firmware, with the thresholds of one percentile as defaults."""
+    percentile = load().firmware.percentile
+    network = deployment.load(Path("models/int8/early_exit"))
+    limits = thresholds.load("models/thresholds.json").margins[percentile]
+    common = (network.models, network.names, limits, percentile, CLASSES)
+    library = source.generate(*common, network.offset, network.divisor)
+    arrays = tflm.generate(*common)
+    with replacing_folder(Path("models/firmware")) as folder:
+        for name, text in {**library, **{f"tflm/{name}": text for name, text in arrays.items()}}.items():
+            write_text(folder / name, text)
+        shutil.copy(source.EXAMPLE, folder)
+        shutil.copy(tflm.EXAMPLE, folder / "tflm")
+    layout = source.lay_out(source.read(network.models))
+    print(f"RAM for activations: {layout.plan.size:,} bytes; flash for constants: {source.flash_bytes(layout):,} bytes")
+
+
+if __name__ == "__main__":
+    run(main)

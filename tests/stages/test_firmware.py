@@ -1,0 +1,54 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from earlyexit import deployment, thresholds
+from earlyexit.deployment import Deployment
+from earlyexit.files import write_json
+from earlyexit.firmware import source, tflm
+from stages import firmware as stage
+
+MARGINS = np.array([np.arange(200), np.arange(200) // 2, np.zeros(200, int)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment) -> Path:
+    """A workflow up to the stage, for percentile 75: thresholds 149 and 74."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "load", lambda: SimpleNamespace(firmware=SimpleNamespace(percentile=75)))
+    (tmp_path / "models/int8/early_exit").mkdir(parents=True)
+    deployment.save(tmp_path / "models/int8/early_exit", deployed, "litert")
+    limits = thresholds.calibrate(MARGINS, [75], deployed.names, deployed.logits_scales())
+    write_json(tmp_path / "models/thresholds.json", limits.model_dump())
+    return tmp_path
+
+
+def test_writes_the_library_and_the_arrays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.main()
+    written = {str(path.relative_to("models/firmware")) for path in Path("models/firmware").rglob("*.*")}
+    library = {"ee.h", "ee_network.c", "ee_kernels.h", "ee_kernels.c", "example_main.c"}
+    arrays = {"ee_tflm.h", "ee_tflm.c", "segment0.c", "segment1.c", "segment2.c", "example_main.cc"}
+    assert written == library | {f"tflm/{name}" for name in arrays}
+    header = Path("models/firmware/ee.h").read_text()
+    assert "percentile 75" in header
+    assert "#define EE_THRESHOLD_0 149 " in header
+    assert "#define EE_THRESHOLD_1 74 " in header
+    assert Path("models/firmware/example_main.c").read_text() == source.EXAMPLE.read_text()
+    assert Path("models/firmware/tflm/example_main.cc").read_text() == tflm.EXAMPLE.read_text()
+    assert "bytes" in capsys.readouterr().out
+
+
+def test_leaves_what_was_there_where_it_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.main()
+    before = Path("models/firmware/ee.h").read_bytes()
+
+    def fail(*_: object) -> dict[str, str]:
+        raise ValueError("no")
+
+    monkeypatch.setattr(tflm, "generate", fail)
+    with pytest.raises(ValueError, match="no"):
+        stage.main()
+    assert Path("models/firmware/ee.h").read_bytes() == before
+    assert [path.name for path in Path("models").iterdir() if path.name.startswith(".")] == []
