@@ -339,7 +339,8 @@ class _Reader:
         wide = weights.astype(np.int64)
         totals = wide.sum(sums_over)
         bias = self._bias(len(totals)) - in_zero_point * totals
-        if (np.abs(bias) + 128 * np.abs(wide).sum(sums_over) >= 2**31).any():
+        reach = 128 * np.abs(wide).sum(sums_over)
+        if (bias - reach < -(2**31)).any() or (bias + reach >= 2**31).any():
             raise ValueError(f"{self._where}: tensor {tensor.index}: sums can be greater than 32 bits")
         scales = np.broadcast_to(self._record(tensor).scale, totals.shape).astype(np.float64)
         try:
@@ -348,6 +349,11 @@ class _Reader:
             raise ValueError(f"{self._where}: tensor {tensor.index}: {error}") from error
         multipliers, shifts = np.array(pairs, np.int32).T
         self._check_shift(int(shifts.max()), f"tensor {tensor.index}")
+        # A channel without weights has a scale next to nothing, and for it a bias at the end of 32 bits that the factor
+        # makes 0 again: plain zeros are the same, and leave the layer to the fast arithmetic.
+        for channel in np.flatnonzero(reach == 0):
+            if fixed_point.requantize(int(bias[channel]), int(multipliers[channel]), int(shifts[channel])) == 0:
+                bias[channel], multipliers[channel], shifts[channel] = 0, 1 << 30, -1
         return {
             "weights": weights,
             "bias": bias.astype(np.int32),
