@@ -59,6 +59,10 @@ def windows(draw: st.DrawFn, kind: str) -> Case:
     # Nearly all of 32 bits, less what the weights can add: more than the DSP code's arithmetic has room for.
     largest = draw(st.sampled_from([3000, 3000, 3000, 2**31 - 1 - 2**24]))
     values = rng.integers(-3000, 3000, outputs) if largest == 3000 else rng.choice([-largest, largest], outputs)
+    if kind != "depthwise" and draw(st.integers(0, 3)) == 0:
+        # A channel that training left dead: no weights, and a bias that its scale has driven to the end of 32 bits.
+        dead = int(rng.integers(outputs))
+        weights[dead], values[dead] = 0, rng.choice([-(2**31), 2**31 - 1])
     bias = None if kind == "dense" and draw(st.booleans()) else values.astype(np.int32)
     in_scale, out_scale = (float(np.float32(rng.uniform(0.005, 0.2))) for _ in range(2))
     depth = weights.size // outputs
