@@ -57,7 +57,8 @@ quantizers: $(READY)
 
 # Absolute paths: queued experiments run in a copy of this folder.
 ON_PHOTOS = -S 'data.source="$(abspath $(PHOTOS))"' -S 'baseline.pretrained="$(abspath $(PRETRAINED))"' \
--S baseline.epochs=0 -S model.backbone=mobilenet_v1 -S 'exits.channels=[64,64,64]' \
+-S baseline.epochs=0 -S model.backbone=mobilenet_v1 -S 'exits.mobilenet_v1=[block5,block8]' \
+-S 'exits.channels=[32,32]' -S 'joint.w_exits=[0.3,0.3]' \
 -S disjoint.temperature=4 -S joint.temperature=4 -S joint.freeze_norm=true
 BY_LABELS = -S disjoint.distill=0 -S joint.distill=0
 DISTILLED = -S disjoint.distill=0.9 -S joint.distill=0.9

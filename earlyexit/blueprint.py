@@ -195,7 +195,7 @@ def _separable_block(block: Block, act: int, file: _File, x: Any) -> Any:
 def _head_convolution(architecture: Architecture, number: int, file: _File, x: Any) -> Any:
     if architecture.head == "pooled":
         return x
-    act = _ACTIVATIONS[architecture.backbone.family]
+    act = schema.ActivationFunctionType.RELU6
     return file.conv(file.depthwise(x, act, 1), architecture.head_channels[number], act)
 
 

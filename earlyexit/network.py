@@ -213,9 +213,10 @@ class Segment(nn.Module):
 def _exit_head(architecture: Architecture, index: int, inputs: int) -> Classifier:
     if architecture.head == "pooled":
         return Classifier(inputs)
-    act = nn.ReLU6 if architecture.backbone.family == "mobilenet_v2" else nn.ReLU
     channels = architecture.head_channels[index]
-    return Classifier(inputs, SeparableConv(inputs, channels, 1, act), channels)
+    # ReLU6 on either backbone: batch norm of a channel that a trained backbone hardly uses divides by next to nothing,
+    # and without a bound its rare outliers would set the INT8 range of all others.
+    return Classifier(inputs, SeparableConv(inputs, channels, 1, nn.ReLU6), channels)
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

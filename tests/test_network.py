@@ -150,7 +150,8 @@ def test_the_baseline_is_the_same_network_without_exits(family: Family) -> None:
 )
 def test_activations_of_the_family(family: Family, expected: set[type[nn.Module]]) -> None:
     network = EarlyExitNetwork(tiny_network.architecture(family))
-    assert {type(module.act) for module in network.modules() if isinstance(module, ConvUnit)} == expected
+    assert {type(unit.act) for unit in network.blocks.modules() if isinstance(unit, ConvUnit)} == expected
+    assert {type(unit.act) for unit in network.exits.modules() if isinstance(unit, ConvUnit)} == {nn.ReLU6}
 
 
 def test_a_block_that_keeps_its_shape_adds_its_input() -> None:
