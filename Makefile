@@ -79,7 +79,7 @@ regimes: $(READY) given-photos
 
 photos: $(READY) given-photos
 	$(FORGET)
-	$(RUN) dvc exp run --temp --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
+	$(RUN) dvc exp run --temp $(SWEEP) --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
 	$(RUN) python -m sweeps.reports photos reports/photos
 
 given-photos:

@@ -17,6 +17,7 @@ def main() -> None:
     params = load().export
     prepare_torch(seed=0, threads=1, device="cpu")
     network = checkpoint.load(source).fold()
+    convert.keep_biases(network)
     held_out = open_split("data/packed", "calibration")
     images = held_out.images[balanced_up_to(held_out.labels, params.images, seed=0)]
     with replacing_folder(target) as folder:

@@ -5,14 +5,37 @@ import onnx
 import pytest
 import torch
 
-from earlyexit.convert import check_parity, largest_difference, to_onnx
+from earlyexit.convert import WEIGHT_FLOOR, check_parity, keep_biases, largest_difference, to_onnx
 from earlyexit.flatbuffer import interface, operators
+from earlyexit.network import ConvUnit
+from tests import tiny_network
 from tests.conftest import Exported
 
 
 @pytest.fixture(scope="module")
 def model(exported: Exported) -> bytes:
     return to_onnx(exported.network)
+
+
+@pytest.mark.parametrize("family", tiny_network.FAMILIES)
+def test_a_channel_without_weights_keeps_its_bias(family: tiny_network.Family) -> None:
+    network = tiny_network.network(tiny_network.architecture(family)).fold()
+    x = network.normalize(torch.from_numpy(tiny_network.images(8)))
+    before = [value.clone() for value in network.state_dict().values()]
+    keep_biases(network)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.state_dict().values(), strict=True))
+    units = [module for module in network.modules() if isinstance(module, ConvUnit)]
+    with torch.no_grad():
+        for unit in units:
+            unit.conv.weight[1] = 1e-30
+            assert unit.conv.bias is not None
+            unit.conv.bias[1] = -0.5
+        expected = network(x)
+        keep_biases(network)
+        for unit in units:
+            assert float(unit.conv.weight[1].abs().max()) == pytest.approx(0.5 * WEIGHT_FLOOR)
+        for found, wanted in zip(network(x), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=0, atol=2e-3)
 
 
 def test_segments_hold_no_operator_that_moves_data_about(exported: Exported) -> None:

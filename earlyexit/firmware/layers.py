@@ -352,7 +352,7 @@ class _Reader:
         # A channel without weights has a scale next to nothing, and for it a bias at the end of 32 bits that the factor
         # makes 0 again: plain zeros are the same, and leave the layer to the fast arithmetic.
         for channel in np.flatnonzero(reach == 0):
-            if fixed_point.requantize(int(bias[channel]), int(multipliers[channel]), int(shifts[channel])) == 0:
+            if not fixed_point.requantize(bias[channel], multipliers[channel], shifts[channel]):
                 bias[channel], multipliers[channel], shifts[channel] = 0, 1 << 30, -1
         return {
             "weights": weights,
