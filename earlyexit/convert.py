@@ -12,12 +12,12 @@ from earlyexit.network import ConvUnit, EarlyExitNetwork
 from earlyexit.quiet import quiet
 from earlyexit.runtime import Segment, all_logits
 
-WEIGHT_FLOOR = 1e-4
+WEIGHT_FLOOR = 1e-3
 
 
 @torch.no_grad()
 def keep_biases(network: EarlyExitNetwork) -> None:
-    """Give channels of `network` (folded) that have no weights to speak of one weight of 1e-4 times their bias.
+    """Give channels of `network` (folded) that have no weights to speak of one weight of a thousandth of their bias.
 
     A quantizer takes a channel's scale from its largest weight, and a bias has 32 bits of that scale times the input's:
     without weights the scale is next to nothing, and what the channel gives, its bias, is lost. Trained backbones have

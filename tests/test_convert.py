@@ -35,7 +35,7 @@ def test_a_channel_without_weights_keeps_its_bias(family: tiny_network.Family) -
         for unit in units:
             assert float(unit.conv.weight[1].abs().max()) == pytest.approx(0.5 * WEIGHT_FLOOR)
         for found, wanted in zip(network(x), expected, strict=True):
-            torch.testing.assert_close(found, wanted, rtol=0, atol=2e-3)
+            torch.testing.assert_close(found, wanted, rtol=0, atol=2e-2)
 
 
 def test_segments_hold_no_operator_that_moves_data_about(exported: Exported) -> None:
