@@ -17,16 +17,18 @@ WEIGHT_FLOOR = 1e-3
 
 @torch.no_grad()
 def keep_biases(network: EarlyExitNetwork) -> None:
-    """Give channels of `network` (folded) that have no weights to speak of one weight of a thousandth of their bias.
+    """Give channels of `network` (folded) that have no weights to speak of one that quantization can work with.
 
     A quantizer takes a channel's scale from its largest weight, and a bias has 32 bits of that scale times the input's:
     without weights the scale is next to nothing, and what the channel gives, its bias, is lost. Trained backbones have
-    such channels. The answers change by less than the INT8 steps to come.
+    such channels. They get one weight of a thousandth of their bias or of the layer's largest weight: less than the
+    INT8 steps to come.
     """
     for unit in network.modules():
         if not isinstance(unit, ConvUnit) or unit.conv.bias is None:
             continue
-        weight, floor = unit.conv.weight, WEIGHT_FLOOR * unit.conv.bias.abs()
+        weight = unit.conv.weight
+        floor = WEIGHT_FLOOR * unit.conv.bias.abs().clamp_min(float(weight.abs().max()))
         few = weight.flatten(1).abs().amax(1) < floor
         centre = unit.kernel // 2
         weight[few, 0, centre, centre] = floor[few]
