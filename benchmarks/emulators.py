@@ -7,14 +7,13 @@ Runs models/firmware on three images of val, prints instructions of each segment
 counts are more than 5 % apart.
 """
 
-from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earlyexit import deployment
-from earlyexit.firmware import compiler, emulator, qemu
+from earlyexit.firmware import compiler, cost, emulator, qemu
 from earlyexit.firmware.compiler import Image
 from earlyexit.packed import open_split
 from stages.emulate import LIBRARY
@@ -33,9 +32,9 @@ def main() -> None:
         network = deployment.load(Path("models/int8/early_exit"))
         library = {name: Path("models/firmware", name).read_text(encoding="utf-8") for name in LIBRARY}
         images = network.quantize(open_split("data/packed", "val").images[:IMAGES])
-        handed_on = [prod(segment.features_shape or ()) for segment in network.segments()[:-1]]
-        image = compiler.build(library, flash=1 << 21, ram=1 << 19)
-        print(compare(image, images, network.names, handed_on))
+        flash, ram = cost.ROOMY
+        image = compiler.build(library, flash=flash, ram=ram)
+        print(compare(image, images, network.names, cost.handed_on(network)))
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
 

@@ -10,6 +10,7 @@ import numpy as np
 from earlyexit import policy
 from earlyexit.evaluation import Evaluation
 from earlyexit.labels import CLASSES
+from earlyexit.markdown import table
 from earlyexit.statistics import accuracy
 
 BINS = 15
@@ -139,8 +140,7 @@ def markdown(found: dict[str, Any]) -> str:
     """Return the report as a Markdown table, and below it which classifiers are useless."""
     heads = ["INT8", "MACs (M)", "Val Acc. (%)", "95 % interval", "FP32: Acc. (%)", "Mean conf. (%)"]
     heads += ["AUROC", "ECE (%)", "Over", "Gain (points)", "95 % interval", "Points per M MACs"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" + "---:|" * (len(heads) - 1)]
-    lines += ["| " + " | ".join(_cells(name, entry)) + " |" for name, entry in found["classifiers"].items()]
+    lines = table(heads, [_cells(name, entry) for name, entry in found["classifiers"].items()])
     lines += [
         "",
         f"n = {found['n']} val images, all of them shown to each classifier. AUROC: the chance that a right answer is "

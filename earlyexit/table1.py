@@ -6,6 +6,7 @@ from typing import Any
 from earlyexit import policy
 from earlyexit.evaluation import Evaluation
 from earlyexit.frontier import Point, fastest_within, point
+from earlyexit.markdown import table as markdown_table
 from earlyexit.statistics import Accuracy, accuracy
 from earlyexit.thresholds import Thresholds
 
@@ -69,8 +70,7 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
     heads = ["Model Conf.", "Val Acc. (%)", "95 % interval", "EE Rate (%)", "Exits " + "/".join(_exit_names(exits))]
     heads += ["Mean MACs (M)", "Speedup (MACs)", "Speedup (measured)", "Speedup (Cortex-M4)"]
     heads += ["paper: Acc. (%)", "paper: EE Rate (%)", "paper: Speedup"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" + "---:|" * (len(heads) - 1)]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in table]
+    lines = markdown_table(heads, map(_cells, table))
     n = table[0]["n"]
     lines += [
         "",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from earlyexit.files import write_json, write_text
+from earlyexit.markdown import table
 from earlyexit.table1 import TRADES
 from stages import run
 from sweeps.experiments import Experiment, find
@@ -35,13 +36,9 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     trades = [f"Speedup at -{loss:.1%}".replace("%", " points") for loss in TRADES.values()]
     heads = [*rows[0]["params"], "INT8 baseline (%)", *(f"{name} (%)" for name in classifiers), *trades]
     heads += ["Flash", "SRAM"]
-    lines = [
-        "| " + " | ".join(heads) + " |",
-        "|" + "---|" * len(rows[0]["params"]) + "---:|" * (len(heads) - len(rows[0]["params"])),
-    ]
-    lines += ["| " + " | ".join(_cells(entry, classifiers)) + " |" for entry in rows]
     n = rows[0]["n"]
-    lines += [
+    lines = [
+        *table(heads, [_cells(entry, classifiers) for entry in rows], labels=len(rows[0]["params"])),
         "",
         f"n = {n} val images; accuracies of the INT8 network's classifiers, each alone. Speedup: the largest "
         "measured one at which the cascade stays within that many points of the INT8 baseline, and its percentile.",

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dvc.exceptions import DvcException, NotDvcRepoError
@@ -23,7 +24,7 @@ class Experiment:
     revision: str
     repo: Repo
 
-    @property
+    @cached_property
     def params(self) -> dict[str, Any]:
         """Its params.yaml."""
         content: dict[str, Any] = YAML(typ="safe", pure=True).load(self.read("params.yaml").decode())

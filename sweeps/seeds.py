@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from earlyexit.files import write_json, write_text
+from earlyexit.markdown import table
 from stages import run
 from sweeps.experiments import find
 
@@ -36,15 +37,16 @@ def markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
     shares = [f"Exit {i + 1} (%)" for i in range(exits - 1)] + ["Final (%)"]
     heads = ["Model Conf.", "Val Acc. (%)", "EE Rate (%)", *shares, "Mean MACs (M)", "Speedup (MACs)"]
     heads += ["Speedup (measured)", "Speedup (Cortex-M4)"]
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    rows = []
     for row in summary:
         cells = [row["configuration"], _cell(row["accuracy"], 100), _cell(row["early_exit_rate"], 100)]
         cells += [_cell(share, 100) for share in row["exit_share"] or [None] * exits]
         cells.append(_cell(row["mean_macs"], 1e-6))
         cells += [_cell(row[key]) for key in ("speedup_macs", "speedup_measured", "speedup_emulated")]
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append(cells)
     listed = ", ".join(str(seed) for seed in seeds)
-    lines += [
+    lines = [
+        *table(heads, rows),
         "",
         f"Mean ± sample standard deviation over {len(seeds)} seeds ({listed}); n = {summary[0]['n']} val images.",
     ]

@@ -19,7 +19,7 @@ from earlyexit.thresholds import Thresholds
 
 KERNELS = ("ee_convolution", "ee_pointwise", "ee_depthwise", "ee_add", "ee_mean")
 _NETWORK, _KERNEL = "ee_network.c", "ee_kernels.c"
-_ROOMY = (1 << 21, 1 << 19)  # bytes of flash and RAM; the baseline is compared with, not deployed: it need not fit
+ROOMY = (1 << 21, 1 << 19)  # bytes of flash and RAM; the baseline is compared with, not deployed: it need not fit
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,17 @@ def emulate(
         FileNotFoundError: the compiler or the emulator is missing.
         ValueError: the image does not fit; or an answer differs: which segment's, and for which image.
     """
-    flash, ram = memory or _ROOMY
+    flash, ram = memory or ROOMY
     image = build(library, flash=flash, ram=ram)
-    handed_on = [prod(segment.features_shape or ()) for segment in network.segments()[:-1]]
     kernels = [name for name in KERNELS if name in image.layout.symbols]  # what is not called is not linked
-    trace = emulator.run(image, images, handed_on, kernels)
+    trace = emulator.run(image, images, handed_on(network), kernels)
     check(network, images, trace)
     return Emulated(network, image, trace)
+
+
+def handed_on(network: Deployment) -> list[int]:
+    """Return the bytes of features that each segment but the last hands to the next."""
+    return [prod(segment.features_shape or ()) for segment in network.segments()[:-1]]
 
 
 def check(network: Deployment, images: NDArray[np.int8], trace: Trace) -> None:

@@ -349,11 +349,6 @@ class _Reader:
             raise ValueError(f"{self._where}: tensor {tensor.index}: {error}") from error
         multipliers, shifts = np.array(pairs, np.int32).T
         self._check_shift(int(shifts.max()), f"tensor {tensor.index}")
-        # A channel without weights has a scale next to nothing, and for it a bias at the end of 32 bits that the factor
-        # makes 0 again: plain zeros are the same, and leave the layer to the fast arithmetic.
-        for channel in np.flatnonzero(reach == 0):
-            if not fixed_point.requantize(bias[channel], multipliers[channel], shifts[channel]):
-                bias[channel], multipliers[channel], shifts[channel] = 0, 1 << 30, -1
         return {
             "weights": weights,
             "bias": bias.astype(np.int32),
