@@ -3,26 +3,34 @@
 The raw layout that every source of photographs ends up in:
 
     annotations/instances_train.json    annotations/instances_val.json
-    images/train.zip                    images/val.zip      stored, members <split>/<file_name>, sorted
+    images/train.zip                    images/val.zip      stored, members <split>/<file_name>
+
+or, with neither of these two zips, others in images/, whose members are named as the file_names are.
 """
 
-import json
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, FailFast, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from tqdm import tqdm
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
+
+from earlyexit import archives, json_stream
+from earlyexit.archives import Member
 
 SPLITS = ("train", "val")
 
 LAYOUT = "annotations/instances_train.json, annotations/instances_val.json, images/train/ and images/val/"
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+"""Of photographs, as Pillow names them; others have decoders that start programs (EPS), or are no photographs'."""
 
 # COCO rounds box corners to hundredths, other tools to whole pixels or to one past the end.
 BOX_TOLERANCE = 2.0
@@ -32,12 +40,13 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A listed photograph: stored size in pixels, and the share of it that its largest person box covers."""
+    """A listed photograph: stored size in pixels, persons, and the share of it that the largest person box covers."""
 
     id: int
     file_name: str
     width: int
     height: int
+    persons: int
     person_share: float
 
 
@@ -75,11 +84,39 @@ def member_name(split: str, file_name: str) -> str:
     return f"{split}/{file_name}"
 
 
-def read_instances(path: Path) -> Instances:
+def stored(folder: Path) -> dict[str, dict[str, Member]]:
+    """Return, for each split, the photographs in the zips of the raw layout, by file name.
+
+    Without images/train.zip and images/val.zip both splits are given the members of all zips.
+
+    Raises:
+        FileNotFoundError: no such zip.
+        ValueError: not a whole zip, or two members of the same name.
+    """
+    paths = {split: archive_path(folder, split) for split in SPLITS}
+    others = sorted((folder / "images").glob("*.zip"))
+    if not others or any(path in others for path in paths.values()):
+        found = {}
+        for split, path in paths.items():
+            prefix = member_name(split, "")
+            listed = archives.members(path)
+            found[split] = {name[len(prefix) :]: listed[name] for name in listed if name.startswith(prefix)}
+        return found
+    together: dict[str, Member] = {}
+    for path in others:
+        for name, member in archives.members(path).items():
+            if name in together:
+                raise ValueError(f"{path}: holds {name}, which {together[name].path} holds too")
+            together[name] = member
+    return dict.fromkeys(SPLITS, together)
+
+
+def read_instances(path: Path, *, crowds: bool = True) -> Instances:
     """Read an instances file and measure the largest person box of every image.
 
-    A box counts with its area inside the image, crowd boxes too: the scripts that define Visual Wake Words do not
-    look at `iscrowd`. (They take COCO's segmentation area where their paper says box area; boxes are used here.)
+    A box counts with its area inside the image. With `crowds` annotations of crowds count as a person does, as in the
+    scripts that define Visual Wake Words, which do not look at `iscrowd`; without, they are passed over. (The scripts
+    take COCO's segmentation area where their paper says box area; boxes are used here.)
     An image with an annotation of an unknown category, or with a person box that is not finite, has a negative side
     or leaves the image by more than `BOX_TOLERANCE` pixels, is skipped: its label could not be trusted.
 
@@ -89,20 +126,36 @@ def read_instances(path: Path) -> Instances:
             exactly one category named "person".
     """
     content = _parse(path)
-    images = sorted(content["images"], key=lambda image: image["id"])
+    images = sorted(content.images, key=lambda image: image["id"])
     if not images:
         raise ValueError(f"{path}: images is empty; at least one image is needed")
     _check_unique(path, "images[].id", (image["id"] for image in images))
     _check_unique(path, "images[].file_name", (image["file_name"] for image in images))
-    shares, problems, stray = _measure(images, content["annotations"], content["categories"], _person(path, content))
+    persons, shares, problems, stray = _measure(images, content, _person(path, content.categories), crowds)
     photographs, skips = [], []
     for row, image in enumerate(images):
         if row in problems:
             skips.append(Skip(image["id"], image["file_name"], *problems[row]))
             continue
         size = image["width"], image["height"]
-        photographs.append(Photograph(image["id"], image["file_name"], *size, float(shares[row])))
+        photographs.append(Photograph(image["id"], image["file_name"], *size, int(persons[row]), float(shares[row])))
     return Instances(photographs, skips, stray)
+
+
+def person_boxes(path: Path, ids: Collection[int]) -> dict[int, tuple[str, list[list[float]]]]:
+    """Return file name and person boxes (x, y, width, height in pixels) of photographs in an instances file.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_instances`.
+    """
+    content = _parse(path)
+    person = _person(path, content.categories)
+    names = {image["id"]: image["file_name"] for image in content.images}
+    found: dict[int, tuple[str, list[list[float]]]] = {i: (names[i], []) for i in ids if i in names}
+    for owner, category, box in zip(content.owners, content.kinds, content.boxes.tolist(), strict=True):
+        if owner in found and category == person:
+            found[int(owner)][1].append(box)
+    return found
 
 
 def store_folder(source: Path, folder: Path) -> dict[str, tuple[int, int]]:
@@ -170,6 +223,7 @@ class _Annotation(TypedDict):
     image_id: _Id
     category_id: _Id
     bbox: Annotated[list[float], Field(min_length=4, max_length=4)]
+    iscrowd: NotRequired[Literal[0, 1, False, True]]
 
 
 class _Category(TypedDict):
@@ -177,14 +231,24 @@ class _Category(TypedDict):
     name: str
 
 
-class _Content(TypedDict):
-    images: Annotated[list[_Image], FailFast()]
-    annotations: Annotated[list[_Annotation], FailFast()]
-    categories: Annotated[list[_Category], FailFast()]
+_PARTS: dict[str, TypeAdapter[Any]] = {
+    "images": TypeAdapter(_Image),
+    "annotations": TypeAdapter(_Annotation),
+    "categories": TypeAdapter(_Category),
+}
+_KEYS = tuple(sorted({key for part in (_Image, _Annotation, _Category) for key in part.__annotations__}))
 
 
-_CONTENT = TypeAdapter(_Content)
-_KEYS = tuple(sorted({key for part in (_Content, _Image, _Annotation, _Category) for key in part.__annotations__}))
+@dataclass(frozen=True)
+class _Content:
+    """What is needed of an instances file; of the annotations: image and category ids, boxes, whether a crowd's."""
+
+    images: list[_Image]
+    categories: list[_Category]
+    owners: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    crowds: NDArray[np.bool_]
 
 
 def _needed(content: dict[str, Any]) -> dict[str, Any]:
@@ -192,24 +256,64 @@ def _needed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parse(path: Path) -> _Content:
+    """Read an instances file with little more memory than the result takes: COCO's hold 400 MB of JSON."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    owners, kinds, boxes, crowds = array("q"), array("q"), array("d"), array("b")
+    lists: dict[str, list[Any]] = {}
     try:
-        # Dropping segmentations as soon as they are parsed keeps COCO's 400 MB of JSON from becoming gigabytes.
-        return _CONTENT.validate_python(json.loads(path.read_bytes(), object_hook=_needed), strict=True)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {_first(error)}; a COCO instances file is expected") from None
+        with path.open(encoding="utf-8-sig") as file:
+            for key, value in json_stream.members(file, _needed):
+                if key not in _PARTS:
+                    continue
+                lists[key] = []
+                for item in _validated(path, key, value):
+                    if key != "annotations":
+                        lists[key].append(item)
+                        continue
+                    owners.append(item["image_id"])
+                    kinds.append(item["category_id"])
+                    boxes.extend(item["bbox"])
+                    crowds.append(item.get("iscrowd", 0))
+    except _ContentError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
+    for key in _PARTS:
+        if key not in lists:
+            raise ValueError(f"{path}: {key} is missing; a COCO instances file is expected")
+    return _Content(
+        lists["images"],
+        lists["categories"],
+        np.frombuffer(owners, np.int64),
+        np.frombuffer(kinds, np.int64),
+        np.frombuffer(boxes, np.float64).reshape(-1, 4),
+        np.frombuffer(crowds, np.bool_),
+    )
+
+
+class _ContentError(ValueError):
+    """Valid JSON that is no instances file."""
+
+
+def _validated(path: Path, key: str, value: Any) -> Iterator[Any]:
+    if not isinstance(value, json_stream.Elements):
+        raise _ContentError(f"{path}: {key}: must be a list; a COCO instances file is expected")
+    validate = _PARTS[key].validate_python
+    for index, element in enumerate(value):
+        try:
+            yield validate(element, strict=True)
+        except ValidationError as error:
+            raise _ContentError(f"{path}: {key}[{index}]{_first(error)}; a COCO instances file is expected") from None
 
 
 def _first(error: ValidationError) -> str:
     item = error.errors(include_url=False)[0]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).removeprefix(".")
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "missing":
         return f"{place} is missing"
-    return f"{place or 'content'}: {message} (got {str(item['input'])[:60]!r})"
+    return f"{place}: {message} (got {str(item['input'])[:60]!r})"
 
 
 def _check_unique(path: Path, what: str, values: Iterable[int | str]) -> None:
@@ -225,8 +329,7 @@ def _some(values: list[Any], limit: int = 5) -> str:
     return ", ".join(str(value) for value in values[:limit]) + (", ..." if len(values) > limit else "")
 
 
-def _person(path: Path, content: _Content) -> int:
-    categories = content["categories"]
+def _person(path: Path, categories: list[_Category]) -> int:
     _check_unique(path, "categories[].id", (category["id"] for category in categories))
     persons = [category["id"] for category in categories if category["name"] == "person"]
     if len(persons) != 1:
@@ -236,23 +339,22 @@ def _person(path: Path, content: _Content) -> int:
 
 
 def _measure(
-    images: list[_Image], annotations: list[_Annotation], categories: list[_Category], person: int
-) -> tuple[NDArray[np.float64], dict[int, tuple[str, str]], int]:
-    """Return the largest person share of each image, the images' problems by row, and the count of strays."""
+    images: list[_Image], content: _Content, person: int, crowds: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[int, tuple[str, str]], int]:
+    """Return persons and the largest person share of each image, the images' problems by row, and the strays."""
     ids = np.array([image["id"] for image in images], dtype=np.int64)
-    owners = np.array([annotation["image_id"] for annotation in annotations], dtype=np.int64)
-    kinds = np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
-    boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64).reshape(-1, 4)
-    rows = np.searchsorted(ids, owners).clip(max=len(ids) - 1)
-    listed = ids[rows] == owners
+    rows = np.searchsorted(ids, content.owners).clip(max=len(ids) - 1)
+    listed = ids[rows] == content.owners
 
     problems: dict[int, tuple[str, str]] = {}
-    known = np.isin(kinds, [category["id"] for category in categories])
+    known = np.isin(content.kinds, [category["id"] for category in content.categories])
     for index in np.flatnonzero(listed & ~known):
-        problems.setdefault(int(rows[index]), ("unknown category", f"category_id {kinds[index]} is not listed"))
+        problems.setdefault(int(rows[index]), ("unknown category", f"category_id {content.kinds[index]} is not listed"))
 
-    persons = listed & (kinds == person)
-    rows, boxes = rows[persons], boxes[persons]
+    chosen = listed & (content.kinds == person)
+    if not crowds:
+        chosen &= ~content.crowds
+    rows, boxes = rows[chosen], content.boxes[chosen]
     sizes = np.array([(image["width"], image["height"]) for image in images], dtype=np.float64)[rows]
     areas, usable = _clipped_areas(boxes, sizes)
     for index in np.flatnonzero(~usable):
@@ -261,7 +363,7 @@ def _measure(
         problems.setdefault(int(rows[index]), ("bad box", detail))
     shares = np.zeros(len(images))
     np.maximum.at(shares, rows[usable], (areas / sizes.prod(axis=1))[usable])
-    return shares, problems, int((~listed).sum())
+    return np.bincount(rows, minlength=len(images)), shares, problems, int((~listed).sum())
 
 
 def _clipped_areas(

@@ -2,29 +2,33 @@
 
 train.npy  calibration.npy  val.npy    uint8, images x R x R x RGB, in order of id
 index.csv                              id, split, label, person_share; rows in the order of the arrays
-summary.json                           label definition, counts, skipped photographs
+summary.json                           label definition, counts, skipped photographs, decoders' warnings
+counts.json                            the summary's numbers
 """
 
+import errno
 import io
 import os
-import zipfile
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
-from functools import lru_cache, partial
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from earlyexit import coco
+from earlyexit import archives, coco, pool
+from earlyexit.archives import Member, MemberError
 from earlyexit.coco import Instances, Photograph, Skip
-from earlyexit.files import replacing, replacing_folder, write_json
+from earlyexit.files import replacing_folder, write_json
 from earlyexit.packed import COLUMNS
 from earlyexit.splits import SPLITS, in_calibration
 
@@ -32,34 +36,42 @@ from earlyexit.splits import SPLITS, in_calibration
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 _CHUNK = 32
-_COPIED = 1024
 _SHOWN = 5
 
+Rule = Literal["vww", "mlperf"]
+
 _Pixels = NDArray[np.uint8]
-_Chunk = tuple[int, list[Photograph]]  # the row of the first photograph, and the photographs
+_Planned = tuple[Photograph, Member]
+_Outcomes = list[tuple[tuple[str, str] | None, str | None]]
+_Chunk = tuple[int, list[_Planned]]  # the row of the first photograph, and the photographs
 
 
 class UnfitError(ValueError):
-    """A whole photograph that is not what its listing says, or not of a kind that can be used."""
+    """A photograph that cannot be used: `reason` is a fixed phrase, the message what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 def decode(content: bytes, width: int, height: int, resolution: int) -> _Pixels:
-    """Decode a photograph, RGB, squashed to resolution x resolution x 3.
+    """Decode a photograph (JPEG, PNG, WebP, BMP), RGB, squashed to resolution x resolution x 3.
 
     The aspect ratio is not kept, as in MLPerf Tiny's Visual Wake Words, so nothing at the border is lost. Resampling is
     bilinear with antialiasing; a large JPEG is first scaled in the DCT domain, to no less than twice the target. EXIF
     orientation is not applied: COCO's sizes and boxes refer to the pixels as stored.
 
     Raises:
-        UnfitError: not `width` x `height` as stored, or of more than eight bits a channel.
+        UnfitError: none of these formats, not `width` x `height` as stored, of more than eight bits a channel, or of
+            more pixels than Pillow takes for harmless (`Image.MAX_IMAGE_PIXELS`); nothing is decoded then.
         OSError and others: whatever Pillow raises on a damaged file.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with _open(content) as image:
         if image.size != (width, height):
             turned = " (boxes must refer to the stored pixels, before EXIF orientation)" if _turned(image) else ""
-            raise UnfitError(f"{image.width} x {image.height}, listed as {width} x {height}{turned}")
+            raise UnfitError("other size", f"{image.width} x {image.height}, listed as {width} x {height}{turned}")
         if image.mode not in _MODES:
-            raise UnfitError(f"pixels of mode {image.mode}; eight bits a channel are needed")
+            raise UnfitError("unsupported pixels", f"pixels of mode {image.mode}; eight bits a channel are needed")
         image.draft(None, (2 * resolution, 2 * resolution))
         small = image.convert("RGB").resize((resolution, resolution), Image.Resampling.BILINEAR)
     return np.asarray(small)
@@ -71,6 +83,7 @@ def pack(
     *,
     source: str,
     resolution: int,
+    rule: Rule,
     min_person_area: float,
     calibration_share: float,
     max_skipped: float,
@@ -82,12 +95,15 @@ def pack(
 
     Args:
         raw: folder in the raw layout.
-        folder: where the arrays, the index and the summary go; replaced if it exists.
+        folder: where the arrays, the index, the summary and the counts go; replaced if it exists.
         source: where the photographs came from, for the summary.
         resolution: pixels, both sides.
-        min_person_area: label 1 where the largest person box covers more than this share of the image.
+        rule: vww: label 1 where the largest person box, crowds too, covers more than `min_person_area`, else 0.
+            mlperf: crowds are passed over, and images with persons, all of them smaller, are dropped, as in MLPerf
+            Tiny's buildPersonDetectionDatabase.py.
+        min_person_area: share of the image.
         calibration_share: share of train held out by a hash of the image id.
-        max_skipped: largest share of the listed photographs that may be unusable.
+        max_skipped: largest share of the listed photographs that may be unusable; dropped ones are not unusable.
         workers: processes; None for one a usable core.
 
     Returns:
@@ -96,28 +112,87 @@ def pack(
     Raises:
         FileNotFoundError: a file of the raw layout is missing.
         ValueError: an instances file or zip is malformed, too many photographs are unusable, or a split lacks a class.
+        OSError: too little disk space, or a worker was killed.
     """
-    instances = {split: coco.read_instances(coco.annotations_path(raw, split)) for split in coco.SPLITS}
-    skipped = _Skipped(sum(len(listed.photographs) + len(listed.skips) for listed in instances.values()), max_skipped)
-    plan = _plan(instances, raw, calibration_share, skipped)
-    skipped.check()
-    _check_classes(plan, min_person_area)
-    with replacing_folder(folder) as part:
-        kept = _write_arrays(plan, raw, part, resolution, skipped, workers or len(os.sched_getaffinity(0)))
-        _check_classes(kept, min_person_area)
-        _index(kept, min_person_area).to_csv(part / "index.csv", index=False)
-        summary = {
-            "source": source,
-            "definition": f"1 (person) if a person box covers more than {min_person_area:g} of the image, else 0",
-            "min_person_area": min_person_area,
-            "resolution": resolution,
-            "calibration_share": calibration_share,
-            "counts": {split: _counts(photographs, min_person_area) for split, photographs in kept.items()},
-            "stray_annotations": {split: listed.stray_annotations for split, listed in instances.items()},
-            "skipped": skipped.report(),
+    labels = _Labels(rule, min_person_area)
+    workers = workers or len(os.sched_getaffinity(0))
+    with nullcontext() if workers == 1 else pool.workers(workers, method="fork") as processes:
+        spread = processes.map if processes else map
+        instances = {
+            split: coco.read_instances(coco.annotations_path(raw, split), crowds=rule == "vww") for split in coco.SPLITS
         }
-        write_json(part / "summary.json", summary)
+        skipped = _Skipped(
+            sum(len(listed.photographs) + len(listed.skips) for listed in instances.values()), max_skipped
+        )
+        plan, dropped = _plan(instances, coco.stored(raw), labels, calibration_share, skipped)
+        skipped.check()
+        labels.check({split: [photograph for photograph, _ in planned] for split, planned in plan.items()})
+        with replacing_folder(folder) as part:
+            kept, warned = _write_arrays(plan, part, resolution, skipped, spread)
+            labels.check(kept)
+            labels.index(kept).to_csv(part / "index.csv", index=False)
+            counts = {split: labels.counts(kept[split]) | {"dropped": dropped[split]} for split in SPLITS}
+            strays = {split: listed.stray_annotations for split, listed in instances.items()}
+            summary = {
+                "source": source,
+                "definition": labels.definition,
+                "label_rule": rule,
+                "min_person_area": min_person_area,
+                "resolution": resolution,
+                "calibration_share": calibration_share,
+                "counts": counts,
+                "stray_annotations": strays,
+                "skipped": skipped.report(),
+                "warnings": warned,
+            }
+            write_json(part / "summary.json", summary)
+            write_json(part / "counts.json", counts | {"skipped": skipped.counts(), "stray_annotations": strays})
     return summary
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Who is a person: a rule and its smallest area."""
+
+    rule: Rule
+    area: float
+
+    @property
+    def definition(self) -> str:
+        if self.rule == "vww":
+            return f"1 (person) if a person box covers more than {self.area:g} of the image, else 0"
+        return (
+            f"1 (person) if a person box covers more than {self.area:g} of the image, 0 if there is no person, "
+            "else dropped; crowds are passed over"
+        )
+
+    def of(self, photograph: Photograph) -> int:
+        return int(photograph.person_share > self.area)
+
+    def drops(self, photograph: Photograph) -> bool:
+        return self.rule == "mlperf" and photograph.persons > 0 and not self.of(photograph)
+
+    def counts(self, photographs: list[Photograph]) -> dict[str, int]:
+        persons = sum(map(self.of, photographs))
+        return {"images": len(photographs), "no_person": len(photographs) - persons, "person": persons}
+
+    def check(self, splits: dict[str, list[Photograph]]) -> None:
+        """Raise ValueError where a split lacks a class."""
+        for split, photographs in splits.items():
+            counts = self.counts(photographs)
+            if not (counts["person"] and counts["no_person"]):
+                raise ValueError(
+                    f"the {split} split needs images with and without a person; of its {counts['images']} images "
+                    f"{counts['person']} have a person box above min_person_area = {self.area:g}"
+                )
+
+    def index(self, splits: dict[str, list[Photograph]]) -> pd.DataFrame:
+        rows = [
+            (photograph.id, split, self.of(photograph), photograph.person_share)
+            for split, photographs in splits.items()
+            for photograph in photographs
+        ]
+        return pd.DataFrame(rows, columns=COLUMNS)
 
 
 class _Skipped:
@@ -145,49 +220,54 @@ class _Skipped:
             f"allows {limit}. The first: {shown}. Repair them, or raise max_skipped (a share of all photographs)"
         )
 
+    def counts(self) -> dict[str, Any]:
+        """Return how many there are, of how many, and how many by reason."""
+        reasons = sorted({skip.reason for _, skip in self._skips})
+        by_reason = {reason: sum(skip.reason == reason for _, skip in self._skips) for reason in reasons}
+        return {"count": len(self._skips), "listed": self._listed, "reasons": by_reason}
+
     def report(self) -> dict[str, Any]:
-        """Return counts by reason and every photograph, in a fixed order."""
+        """Return the counts and every photograph, in a fixed order."""
         skips = sorted(self._skips, key=lambda item: (coco.SPLITS.index(item[0]), item[1].id))
-        reasons = sorted({skip.reason for _, skip in skips})
-        return {
-            "count": len(skips),
-            "listed": self._listed,
-            "reasons": {reason: sum(skip.reason == reason for _, skip in skips) for reason in reasons},
-            "photographs": [{"split": split, **asdict(skip)} for split, skip in skips],
-        }
+        return self.counts() | {"photographs": [{"split": split, **asdict(skip)} for split, skip in skips]}
 
 
 def _plan(
-    instances: dict[str, Instances], raw: Path, calibration_share: float, skipped: _Skipped
-) -> dict[str, list[Photograph]]:
-    """Assign every photograph that is stored to a split."""
-    members = {split: _members(coco.archive_path(raw, split)) for split in coco.SPLITS}
-    held_out = set(members["val"].values())
-    plan: dict[str, list[Photograph]] = {split: [] for split in SPLITS}
+    instances: dict[str, Instances],
+    stored: dict[str, dict[str, Member]],
+    labels: _Labels,
+    calibration_share: float,
+    skipped: _Skipped,
+) -> tuple[dict[str, list[_Planned]], dict[str, int]]:
+    """Assign every photograph that is stored to a split, and count what the rule drops of each."""
+    held_out = {_key(stored["val"][name]) for name in _names(instances["val"]) if name in stored["val"]}
+    plan: dict[str, list[_Planned]] = {split: [] for split in SPLITS}
+    dropped = dict.fromkeys(SPLITS, 0)
     for source, listed in instances.items():
         skipped.add(source, listed.skips)
         for photograph in listed.photographs:
-            name = coco.member_name(source, photograph.file_name)
-            if name not in members[source]:
-                skipped.add(source, [_skip(photograph, "missing", f"{coco.archive_path(raw, source)} lacks {name}")])
-            elif source == "train" and members[source][name] in held_out:
+            calibration = source == "train" and in_calibration(photograph.id, calibration_share)
+            split = "calibration" if calibration else source
+            member = stored[source].get(photograph.file_name)
+            if labels.drops(photograph):
+                dropped[split] += 1
+            elif member is None:
+                skipped.add(source, [_skip(photograph, "missing", "in none of the zips of its split")])
+            elif source == "train" and _key(member) in held_out:
                 skipped.add(source, [_skip(photograph, "also in val", "the same file is a val photograph")])
-            elif source == "train" and in_calibration(photograph.id, calibration_share):
-                plan["calibration"].append(photograph)
             else:
-                plan[source].append(photograph)
-    return plan
+                plan[split].append((photograph, member))
+    return plan, dropped
 
 
-def _members(path: Path) -> dict[str, tuple[int, int]]:
-    """Return the checksum and the size of every member: equal pairs are taken for equal photographs."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; the download stage writes it")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {member.filename: (member.CRC, member.file_size) for member in archive.infolist()}
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path}: not a whole zip file ({error}); run the download stage again") from None
+def _names(listed: Instances) -> Iterator[str]:
+    for photographs in (listed.photographs, listed.skips):
+        yield from (photograph.file_name for photograph in photographs)
+
+
+def _key(member: Member) -> tuple[int, int]:
+    """Equal keys are taken for equal photographs."""
+    return member.crc, member.size
 
 
 def _skip(photograph: Photograph, reason: str, detail: str) -> Skip:
@@ -195,106 +275,140 @@ def _skip(photograph: Photograph, reason: str, detail: str) -> Skip:
 
 
 def _write_arrays(
-    plan: dict[str, list[Photograph]], raw: Path, folder: Path, resolution: int, skipped: _Skipped, workers: int
-) -> dict[str, list[Photograph]]:
-    """Decode every planned photograph into <split>.npy; return those that could be decoded."""
-    kept = {}
+    plan: dict[str, list[_Planned]],
+    folder: Path,
+    resolution: int,
+    skipped: _Skipped,
+    spread: Callable[..., Iterable[_Outcomes]],
+) -> tuple[dict[str, list[Photograph]], list[dict[str, Any]]]:
+    """Decode every planned photograph into <split>.npy; return those that could be decoded, and warnings."""
+    kept, warned = {}, []
+    offsets = _allocate({folder / f"{split}.npy": len(planned) for split, planned in plan.items()}, resolution)
     total = sum(map(len, plan.values()))
-    with ProcessPoolExecutor(workers) as pool, tqdm(total=total, desc="prepare", unit="image") as progress:
-        for split, photographs in plan.items():
+    with tqdm(total=total, desc="prepare", unit="image") as progress:
+        for (split, planned), (path, offset) in zip(plan.items(), offsets.items(), strict=True):
             source = "val" if split == "val" else "train"
-            path = folder / f"{split}.npy"
-            rows = np.lib.format.open_memmap(path, "w+", np.uint8, (len(photographs), resolution, resolution, 3))
-            task = partial(_decode_rows, coco.archive_path(raw, source), source, path, rows.offset, resolution)
-            chunks = [(start, photographs[start : start + _CHUNK]) for start in range(0, len(photographs), _CHUNK)]
+            chunks = [(start, planned[start : start + _CHUNK]) for start in range(0, len(planned), _CHUNK)]
+            found = spread(partial(_decode_rows, path, offset, resolution), chunks)
             usable = []
-            for (_, chunk), problems in zip(chunks, pool.map(task, chunks), strict=True):
-                for photograph, problem in zip(chunk, problems, strict=True):
+            for (_, chunk), outcomes in zip(chunks, found, strict=True):
+                for (photograph, _), (problem, warning) in zip(chunk, outcomes, strict=True):
                     usable.append(problem is None)
                     if problem:
                         skipped.add(source, [_skip(photograph, *problem)])
+                    elif warning:
+                        place = {"split": source, "id": photograph.id, "file_name": photograph.file_name}
+                        warned.append(place | {"detail": warning})
                 skipped.check()
                 progress.update(len(chunk))
             if not all(usable):
                 _drop_rows(path, np.array(usable))
-            kept[split] = list(compress(photographs, usable))
-    return kept
+            kept[split] = [photograph for photograph, _ in compress(planned, usable)]
+    return kept, warned
 
 
-def _decode_rows(
-    archive: Path, split: str, path: Path, offset: int, resolution: int, chunk: _Chunk
-) -> list[tuple[str, str] | None]:
+def _allocate(counts: dict[Path, int], resolution: int) -> dict[Path, int]:
+    """Write the headers of .npy files and reserve their rows, so that no disk is full halfway; return the offsets."""
+    folder = next(iter(counts)).parent
+    row = 3 * resolution**2
+    needed, free = row * sum(counts.values()), shutil.disk_usage(folder).free
+    short = OSError(
+        errno.ENOSPC,
+        f"{folder.parent}: packing needs {needed / 1e9:.3f} GB of disk space, {free / 1e9:.3f} GB are free; a quota "
+        "or a limit of file sizes may allow less",
+    )
+    if needed > free:
+        raise short
+    offsets = {}
+    for path, count in counts.items():
+        with path.open("wb") as file:
+            _write_header(file, (count, resolution, resolution, 3))
+            offsets[path] = file.tell()
+            file.flush()
+            try:
+                os.posix_fallocate(file.fileno(), 0, offsets[path] + row * count)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise short from None
+                raise
+    return offsets
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _decode_rows(path: Path, offset: int, resolution: int, chunk: _Chunk) -> _Outcomes:
     """Decode a chunk of photographs into its rows of a .npy file, whose first row is at `offset`; runs in a worker.
 
     Writing here and not in the parent saves passing the pixels from process to process.
 
     Returns:
-        None for each photograph, or the reason and detail why its row is left empty.
+        for each photograph the reason and detail why its row is left empty, or None; and what its decoder warned of.
     """
-    start, photographs = chunk
-    problems: list[tuple[str, str] | None] = []
+    start, planned = chunk
+    outcomes: _Outcomes = []
     with path.open("r+b") as file:
-        for row, photograph in enumerate(photographs, start):
-            try:
-                content = _open_archive(archive).read(coco.member_name(split, photograph.file_name))
-                pixels = decode(content, photograph.width, photograph.height, resolution)
-            except MemoryError:
-                raise
-            except UnfitError as error:
-                problems.append(("unfit", str(error)))
-            except Exception as error:  # Pillow passes on whatever a damaged file leads its decoders to.
-                problems.append(("damaged", f"{type(error).__name__}: {error}"))
-            else:
-                file.seek(offset + row * pixels.nbytes)
-                file.write(pixels.data)
-                problems.append(None)
-    return problems
+        for row, (photograph, member) in enumerate(planned, start):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                pixels = _usable(photograph, member, resolution)
+            if isinstance(pixels, tuple):
+                outcomes.append((pixels, None))
+                continue
+            file.seek(offset + row * pixels.nbytes)
+            file.write(pixels.data)
+            outcomes.append((None, "; ".join(str(warning.message).strip() for warning in caught) or None))
+    return outcomes
+
+
+def _usable(photograph: Photograph, member: Member, resolution: int) -> _Pixels | tuple[str, str]:
+    """Return the pixels of a photograph, or the reason and detail why it cannot be used."""
+    try:
+        content = archives.read(member)
+    except MemberError as error:
+        return "damaged", str(error)
+    try:
+        return decode(content, photograph.width, photograph.height, resolution)
+    except MemoryError:
+        raise
+    except UnfitError as error:
+        return error.reason, str(error)
+    except Exception as error:  # Pillow passes on whatever a damaged file leads its decoders to.
+        return "damaged", f"{type(error).__name__}: {error}"
+
+
+def _open(content: bytes) -> Image.Image:
+    if not content:
+        raise UnfitError("no photograph", "the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(content), formats=coco.FORMATS)
+    except UnidentifiedImageError:
+        raise UnfitError("no photograph", f"neither {', '.join(coco.FORMATS[:-1])} nor {coco.FORMATS[-1]}") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UnfitError("too large", f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
 
 
 def _drop_rows(path: Path, keep: NDArray[np.bool_]) -> None:
-    """Rewrite a .npy file with the rows to keep."""
-    rows = np.load(path, mmap_mode="r")
-    chosen = np.flatnonzero(keep)
-    with replacing(path) as part:
-        fewer = np.lib.format.open_memmap(part, "w+", rows.dtype, (len(chosen), *rows.shape[1:]))
-        for start in range(0, len(chosen), _COPIED):
-            fewer[start : start + _COPIED] = rows[chosen[start : start + _COPIED]]
-        fewer.flush()
-
-
-@lru_cache(maxsize=1)
-def _open_archive(path: Path) -> zipfile.ZipFile:
-    """Keep a worker's zip open: its directory is read once, not once a chunk."""
-    return zipfile.ZipFile(path)
+    """Close the gaps in a .npy file of bytes, in place: no memory map, which a full disk would kill, and no copy."""
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape = np.lib.format.read_array_header_1_0(file)[0]
+        offset, size = file.tell(), int(np.prod(shape[1:]))
+        for target, source in enumerate(np.flatnonzero(keep).tolist()):
+            if target != source:
+                file.seek(offset + source * size)
+                row = file.read(size)
+                file.seek(offset + target * size)
+                file.write(row)
+        file.truncate(offset + int(keep.sum()) * size)
+        file.seek(0)
+        # The header is padded: a smaller count leaves its length as it is.
+        _write_header(file, (int(keep.sum()), *shape[1:]))
 
 
 def _turned(image: Image.Image) -> bool:
     return int(image.getexif().get(ExifTags.Base.Orientation, 1)) > 4
-
-
-def _label(photograph: Photograph, min_person_area: float) -> int:
-    return int(photograph.person_share > min_person_area)
-
-
-def _counts(photographs: list[Photograph], min_person_area: float) -> dict[str, int]:
-    persons = sum(_label(photograph, min_person_area) for photograph in photographs)
-    return {"images": len(photographs), "no_person": len(photographs) - persons, "person": persons}
-
-
-def _check_classes(plan: dict[str, list[Photograph]], min_person_area: float) -> None:
-    for split, photographs in plan.items():
-        counts = _counts(photographs, min_person_area)
-        if not (counts["person"] and counts["no_person"]):
-            raise ValueError(
-                f"the {split} split needs images with and without a person; of its {counts['images']} images "
-                f"{counts['person']} have a person box above min_person_area = {min_person_area:g}"
-            )
-
-
-def _index(kept: dict[str, list[Photograph]], min_person_area: float) -> pd.DataFrame:
-    rows = [
-        (photograph.id, split, _label(photograph, min_person_area), photograph.person_share)
-        for split, photographs in kept.items()
-        for photograph in photographs
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)

@@ -15,12 +15,15 @@ def main() -> None:
         Path("data/packed"),
         source=data.source,
         resolution=data.resolution,
-        min_person_area=data.min_person_area,
+        rule=data.label_rule,
+        min_person_area=getattr(data.min_person_area, data.label_rule),
         calibration_share=data.calibration_share,
         max_skipped=data.max_skipped,
     )
     counts = (f"{split} {n['person']} / {n['no_person']}" for split, n in summary["counts"].items())
-    print(f"person / no person: {', '.join(counts)}; {summary['skipped']['count']} skipped")
+    print(f"{summary['definition']}; person / no person: {', '.join(counts)}; {summary['skipped']['count']} skipped")
+    if dropped := sum(n["dropped"] for n in summary["counts"].values()):
+        print(f"dropped: {dropped} images whose persons are all smaller")
     if strays := sum(summary["stray_annotations"].values()):
         print(f"ignored: {strays} annotations of images that are not listed")
     for reason, count in summary["skipped"]["reasons"].items():

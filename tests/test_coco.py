@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from earlyexit import coco
+from earlyexit import archives, coco
 from tests.coco_source import content, files, jpeg, write_content, write_source
 
 WIDTH, HEIGHT = 60, 40
@@ -34,7 +34,7 @@ def share(folder: Path, *boxes: list[float], **more: Any) -> float:
 def test_photographs_come_in_order_of_id_with_their_largest_person(tmp_path: Path) -> None:
     found = read(tmp_path, content("train"))
     assert [photograph.id for photograph in found.photographs] == list(range(1, 25))
-    assert found.photographs[2] == coco.Photograph(3, "000003.jpg", WIDTH, HEIGHT, 600 / 2400)
+    assert found.photographs[2] == coco.Photograph(3, "000003.jpg", WIDTH, HEIGHT, 1, 600 / 2400)
     assert found.photographs[3].person_share == 0
     assert not found.skips
 
@@ -47,6 +47,26 @@ def test_crowds_count_and_other_categories_do_not(tmp_path: Path) -> None:
     assert share(tmp_path, [0, 0, 30, 20], iscrowd=1) == 0.25
     assert share(tmp_path, [0, 0, 30, 20], category=2) == 0
     assert share(tmp_path) == 0
+
+
+def test_crowds_can_be_passed_over(tmp_path: Path) -> None:
+    value = with_boxes([0, 0, 6, 4], [0, 0, 0, 0])
+    value["annotations"] += with_boxes([0, 0, 30, 20], [0, 0, 900, 20], iscrowd=1)["annotations"]
+    assert read(tmp_path, value).skips[0].reason == "bad box"
+    found = coco.read_instances(tmp_path / "annotations" / "instances_train.json", crowds=False).photographs[0]
+    assert (found.persons, found.person_share) == (2, 24 / 2400)
+
+
+def test_person_boxes(tmp_path: Path) -> None:
+    path = write_content(write_source(tmp_path), "train", content("train"))
+    box = [10, 10, 30, 20]
+    assert coco.person_boxes(path, [1, 2, 77]) == {1: ("000001.jpg", [box]), 2: ("000002.jpg", [])}
+
+
+def test_outlines_and_unknown_keys_do_no_harm(tmp_path: Path) -> None:
+    value = with_boxes([0, 0, 30, 20], segmentation={"counts": [1, 2], "size": [3, 4]})
+    value |= {"info": {"images": [1]}, "licenses": [{"id": "x"}]}
+    assert read(tmp_path, value).photographs[0].person_share == 0.25
 
 
 def test_small_excess_is_clipped(tmp_path: Path) -> None:
@@ -123,7 +143,7 @@ def changed(part: str, **entries: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([], "content: Input should be .*dict"),
+        ([], "not valid JSON .*{ expected at character 0"),
         ({}, "images is missing"),
         (without("annotations"), "annotations is missing"),
         (without("categories"), "categories is missing"),
@@ -146,6 +166,8 @@ def changed(part: str, **entries: object) -> dict[str, Any]:
         (changed("annotations", bbox=[1, 2, 3, 4, 5]), r"annotations\[1\].bbox: .*at most 4"),
         (changed("annotations", bbox=[1, 2, 3, "4"]), r"annotations\[1\].bbox\[3\]: .*number"),
         (changed("annotations", bbox=None), r"annotations\[1\].bbox: .*list"),
+        (changed("annotations", bbox=[1, 2, 3, 10**400]), r"annotations\[1\].bbox\[3\]: "),
+        (changed("annotations", iscrowd=2), r"annotations\[1\].iscrowd: .*0"),
         (changed("annotations", image_id=None), r"annotations\[1\].image_id: .*integer"),
         (changed("categories", id=1), r"categories\[\].id must differ"),
         (changed("categories", name="person"), 'exactly one category must be named "person", 2 are'),
@@ -191,6 +213,47 @@ def test_folder_is_stored_byte_for_byte(tmp_path: Path) -> None:
         assert archive.namelist() == [f"train/{i:06d}.jpg" for i in range(1, 25)]
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
         assert archive.read("train/000009.jpg") == jpeg(9)
+
+
+def stored_raw(tmp_path: Path) -> Path:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    coco.store_folder(write_source(tmp_path / "source"), raw)
+    return raw
+
+
+def test_stored_photographs_by_split(tmp_path: Path) -> None:
+    raw = stored_raw(tmp_path)
+    (raw / "images" / "stray.zip").write_bytes(b"not looked at")
+    found = coco.stored(raw)
+    assert list(found) == ["train", "val"]
+    assert sorted(found["train"]) == [f"{i:06d}.jpg" for i in range(1, 25)]
+    assert archives.read(found["val"]["001003.jpg"]) == jpeg(1003)
+
+
+def test_other_zips_hold_the_photographs_of_both_splits(tmp_path: Path) -> None:
+    raw = stored_raw(tmp_path)
+    coco.archive_path(raw, "train").rename(raw / "images" / "train2014.zip")
+    coco.archive_path(raw, "val").rename(raw / "images" / "val2014.zip")
+    found = coco.stored(raw)
+    assert found["train"] == found["val"]
+    assert len(found["val"]) == 30
+    assert archives.read(found["train"]["val/001003.jpg"]) == jpeg(1003)
+    assert found["train"]["train/000001.jpg"].path.name == "train2014.zip"
+
+
+def test_two_zips_with_the_same_name_inside(tmp_path: Path) -> None:
+    raw = stored_raw(tmp_path)
+    coco.archive_path(raw, "val").unlink()
+    coco.archive_path(raw, "train").rename(raw / "images" / "a.zip")
+    (raw / "images" / "b.zip").write_bytes((raw / "images" / "a.zip").read_bytes())
+    with pytest.raises(ValueError, match=r"b.zip: holds train/0000\d\d.jpg, which .*a.zip holds too"):
+        coco.stored(raw)
+
+
+def test_no_zip_at_all(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"images/train.zip: no such file; the download stage writes it"):
+        coco.stored(tmp_path)
 
 
 def test_storing_twice_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -1,16 +1,13 @@
 """A contact sheet of training photographs with their person boxes."""
 
 import io
-import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from earlyexit import coco
+from earlyexit import archives, coco
 from earlyexit.labels import CLASSES
 from earlyexit.packed import PackedSplit, balanced
 from earlyexit.plots.sheet import GAP, Sheet
@@ -29,20 +26,6 @@ def choose(split: PackedSplit) -> list[np.ndarray]:
     return [split.ids[rows[split.labels[rows] == label]] for label in range(len(CLASSES))]
 
 
-def person_boxes(path: Path, ids: Sequence[int]) -> dict[int, tuple[str, list[list[float]]]]:
-    """Return file name and person boxes (x, y, width, height in pixels) of photographs in an instances file."""
-    content = json.loads(path.read_bytes(), object_hook=_without_outlines)
-    person = next(category["id"] for category in content["categories"] if category["name"] == "person")
-    wanted = set(ids)
-    found: dict[int, tuple[str, list[list[float]]]] = {
-        image["id"]: (image["file_name"], []) for image in content["images"] if image["id"] in wanted
-    }
-    for annotation in content["annotations"]:
-        if annotation["image_id"] in found and annotation["category_id"] == person:
-            found[annotation["image_id"]][1].append(annotation["bbox"])
-    return found
-
-
 def draw(raw: Path, split: PackedSplit, min_person_area: float) -> Sheet:
     """Draw photographs of the train split, those with a person on the left.
 
@@ -52,7 +35,7 @@ def draw(raw: Path, split: PackedSplit, min_person_area: float) -> Sheet:
         min_person_area: share of the image that a person's box must cover, for the headline.
     """
     chosen = choose(split)
-    listed = person_boxes(coco.annotations_path(raw, "train"), [int(i) for ids in chosen for i in ids])
+    listed = coco.person_boxes(coco.annotations_path(raw, "train"), [int(i) for ids in chosen for i in ids])
     sheet = Sheet(SIDE * _STEP + 3 * GAP, _TOP + SIDE * _STEP)
     sheet.text(GAP, GAP, "Training photographs with their person boxes", size=17, bold=True)
     persons, others = (f"{int((split.labels == label).sum()):,}" for label in (1, 0))
@@ -61,25 +44,19 @@ def draw(raw: Path, split: PackedSplit, min_person_area: float) -> Sheet:
     middle = SIDE // 2 * _STEP + 3 * GAP
     sheet.text(GAP, _TOP - 24, f"person (n = {persons})", bold=True)
     sheet.text(middle, _TOP - 24, f"no person (n = {others})", bold=True)
-    with zipfile.ZipFile(coco.archive_path(raw, "train")) as archive:
-        for left, ids in ((GAP, chosen[1]), (middle, chosen[0])):
-            for place, image_id in enumerate(ids):
-                name, boxes = listed[int(image_id)]
-                picture = _picture(archive.read(coco.member_name("train", name)), boxes)
-                row, column = divmod(place, SIDE // 2)
-                inset = (TILE - picture.width) // 2, (TILE - picture.height) // 2
-                sheet.tile(picture, left + column * _STEP + inset[0], _TOP + row * _STEP + inset[1])
+    stored = coco.stored(raw)["train"]
+    for left, ids in ((GAP, chosen[1]), (middle, chosen[0])):
+        for place, image_id in enumerate(ids):
+            name, boxes = listed[int(image_id)]
+            picture = _picture(archives.read(stored[name]), boxes)
+            row, column = divmod(place, SIDE // 2)
+            inset = (TILE - picture.width) // 2, (TILE - picture.height) // 2
+            sheet.tile(picture, left + column * _STEP + inset[0], _TOP + row * _STEP + inset[1])
     return sheet
 
 
-def _without_outlines(content: dict[str, Any]) -> dict[str, Any]:
-    # Dropping outlines as they are parsed keeps COCO's 400 MB of JSON from becoming gigabytes.
-    content.pop("segmentation", None)
-    return content
-
-
 def _picture(content: bytes, boxes: Sequence[Sequence[float]]) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as photograph:
+    with Image.open(io.BytesIO(content), formats=coco.FORMATS) as photograph:
         scale = TILE / max(photograph.size)
         size = round(photograph.width * scale), round(photograph.height * scale)
         picture = photograph.convert("RGB").resize(size, Image.Resampling.BILINEAR)

@@ -1,9 +1,7 @@
 """Write scenes as a data set in COCO layout: annotations as JSON, photographs as one archive a split."""
 
-import multiprocessing
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from earlyexit import pool
 from earlyexit.files import replacing_folder, write_json
 from earlyexit.scenes.compose import Box, draw
 from earlyexit.scenes.things import THINGS
@@ -89,9 +88,8 @@ def _photographs(seed: int, split: str, count: int, workers: int) -> Iterator[Ph
     if workers == 1:
         yield from map(take, range(count))
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        yield from pool.map(take, range(count), chunksize=_CHUNK)
+    with pool.workers(workers, _one_thread) as processes:
+        yield from processes.map(take, range(count), chunksize=_CHUNK)
 
 
 def _photograph(seed: int, split: str, index: int) -> Photograph:

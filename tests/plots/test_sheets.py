@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +84,6 @@ def raw(tmp_path: Path) -> Path:
     return folder
 
 
-def test_boxes_are_the_persons_and_no_others(tmp_path: Path) -> None:
-    found = samples.person_boxes(coco.annotations_path(raw(tmp_path), "train"), [1, 2, 3])
-    box = [10, 10.0, 30, 20]
-    assert found == {1: ("000001.jpg", [box]), 2: ("000002.jpg", []), 3: ("000003.jpg", [box])}
-
-
 def test_samples_show_photographs_and_boxes(tmp_path: Path) -> None:
     folder = raw(tmp_path)
     path = coco.annotations_path(folder, "train")
@@ -107,12 +100,3 @@ def test_samples_show_photographs_and_boxes(tmp_path: Path) -> None:
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == sheet.image.size
         assert picture.getpixel((0, 0)) == (255, 255, 255)
-
-
-def test_outlines_of_persons_do_no_harm(tmp_path: Path) -> None:
-    path = coco.annotations_path(raw(tmp_path), "train")
-    content = json.loads(path.read_text())
-    for annotation in content["annotations"]:
-        annotation["segmentation"] = {"counts": [1, 2], "size": [3, 4]}
-    path.write_text(json.dumps(content))
-    assert len(samples.person_boxes(path, [1])[1][1]) == 1

@@ -49,6 +49,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         packed,
         source="folder",
         resolution=16,
+        rule="vww",
         min_person_area=0.1,
         calibration_share=0.3,
         max_skipped=0,

@@ -21,7 +21,12 @@ def test_packs_data_raw_and_prints_the_counts(
     (tmp_path / "data" / "raw").mkdir(parents=True)
     coco.store_folder(source, tmp_path / "data" / "raw")
     data = SimpleNamespace(
-        source="folder", resolution=32, min_person_area=0.1, calibration_share=0.3, max_skipped=0.05, seed=1
+        source="folder",
+        resolution=32,
+        label_rule="vww",
+        min_person_area=SimpleNamespace(vww=0.1, mlperf=0.2),
+        calibration_share=0.3,
+        max_skipped=0.05,
     )
     monkeypatch.setattr(prepare, "load", lambda: SimpleNamespace(data=data))
     monkeypatch.chdir(tmp_path)
