@@ -18,7 +18,7 @@ from earlyexit.losses import weighted_loss
 from earlyexit.network import EarlyExitNetwork
 from earlyexit.packed import PackedSplit, open_split
 from earlyexit.params import load
-from earlyexit.training import Recipe, fit
+from earlyexit.training import Recipe, autocast, fit
 
 BATCHES, ROUNDS = 20, 7
 
@@ -30,26 +30,28 @@ def main() -> None:
     device = prepare_torch(train.seed, train.threads, train.device)
     network = EarlyExitNetwork(params.baseline_architecture()).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    parameters = list(network.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, fused=True)
+    scaler = torch.amp.GradScaler("cuda", enabled=train.precision == "float16")
     augmentation = Augmentation(params.data.resolution, **params.augment.model_dump())
     split = open_split("data/packed", "train")
     count = min(BATCHES * settings.batch_size, len(split))
     some = PackedSplit(split.images[:count], split.labels[:count], split.ids[:count])
     batches = ImageBatches(some, network, settings.batch_size, device, augmentation)
-    x, labels = next(iter(batches))
+    x, labels, _ = next(batches.epoch(1))
     recipe = Recipe(1, settings.batch_size, settings.learning_rate, settings.weight_decay)
 
     def bare() -> None:
         for _ in range(len(batches)):
             optimizer.zero_grad()
-            weighted_loss(network(x), labels, [1.0]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            with autocast(train.precision, device):
+                loss = weighted_loss(network(x), labels, [1.0])
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
 
     def whole() -> None:
         fit(
             network,
-            parameters,
             batches,
             recipe,
             [1.0],
@@ -57,6 +59,8 @@ def main() -> None:
             monitor=dict,
             log=lambda epoch, metrics: None,
             title="baseline",
+            device=device,
+            precision=train.precision,
         )
 
     def rate(work: Callable[[], None]) -> float:

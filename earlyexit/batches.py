@@ -1,16 +1,28 @@
 """Shuffled training batches: from images, or from features that a frozen backbone gave."""
 
-from collections.abc import Iterator
-from typing import Protocol
+import copy
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from earlyexit import distributed
 from earlyexit.augment import Augmentation
 from earlyexit.network import EarlyExitNetwork
 
-Batch = tuple[Tensor | list[Tensor], Tensor]
+CHUNK = 1024  # images that are copied to the GPU at once
+
+
+class Batch(NamedTuple):
+    """This process' part of a batch, its inputs (a tensor or several) and labels, and the size of the whole batch."""
+
+    inputs: Any
+    labels: Tensor
+    size: int
 
 
 class Labelled(Protocol):
@@ -26,15 +38,20 @@ class Labelled(Protocol):
 
 
 class Batches(Protocol):
-    """Batches of (inputs, labels), in a new order every time they are iterated."""
+    """Batches in a new order every epoch, drawn from torch's global generator."""
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch, from 1."""
 
 
 class ImageBatches:
-    """Shuffled batches of normalized, augmented images, a new order every epoch; drops a last batch of one image."""
+    """Shuffled batches of normalized, augmented images, a new order every epoch; drops a last batch of one image.
+
+    A GPU keeps the pixels where they fit into half of its free memory; else the next batch is on its way to the GPU
+    while one is computed.
+    """
 
     def __init__(
         self,
@@ -46,33 +63,62 @@ class ImageBatches:
     ) -> None:
         self.data, self.network, self.batch_size, self.device = data, network, batch_size, device
         self.augmentation = augmentation
+        self._labels = torch.tensor(data.labels, device=device)
+        self._pixels = _on_device(data.images, device) if _fits(data.images.nbytes, device) else None
+
+    def augmented(self, augmentation: Augmentation) -> "ImageBatches":
+        """Return the same batches, of the same pixels, with another augmentation."""
+        other = copy.copy(self)
+        other.augmentation = augmentation
+        return other
 
     def __len__(self) -> int:
         return _batch_count(len(self.data.labels), self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in _shuffled(len(self.data.labels), self.batch_size):
-            rows = np.sort(index)
-            images = torch.from_numpy(self.data.images[rows]).to(self.device)
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield inputs (N, 3, H, W)."""
+        parts = _shuffled(len(self.data.labels), self.batch_size)
+        rows = _rows(parts, self.device)
+        for part, at, images in zip(parts, rows, self._images(parts, rows), strict=True):
             if self.augmentation is not None:
-                images = self.augmentation(images)
-            yield self.network.normalize(images), torch.from_numpy(self.data.labels[rows]).to(self.device)
+                images = self.augmentation(images, part.first, part.size)
+            yield Batch(self.network.normalize(images), self._labels[at], part.size)
+
+    def _images(self, parts: Sequence["_Part"], rows: Sequence[Tensor]) -> Iterator[Tensor]:
+        if self._pixels is not None:
+            return (self._pixels[at] for at in rows)
+        if self.device.type != "cuda":
+            return (torch.from_numpy(self.data.images[part.rows]) for part in parts)
+        return self._sent_ahead(parts)
+
+    def _sent_ahead(self, parts: Sequence["_Part"]) -> Iterator[Tensor]:
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self._send, parts[0])
+            for part in parts[1:]:
+                images = coming.result()
+                coming = pool.submit(self._send, part)
+                yield images
+            yield coming.result()
+
+    def _send(self, part: "_Part") -> Tensor:
+        images = torch.from_numpy(self.data.images[part.rows])
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        return images.to(self.device, non_blocking=True)
 
 
 class GrowingBatches:
     """The first epochs from one source of batches, the rest from another one of the same length."""
 
-    def __init__(self, first: ImageBatches, then: ImageBatches, epochs: int) -> None:
-        self.first, self.then, self.epochs_left = first, then, epochs
+    def __init__(self, first: Batches, then: Batches, epochs: int) -> None:
+        self.first, self.then, self.epochs = first, then, epochs
 
     def __len__(self) -> int:
         return len(self.then)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.epochs_left == 0:
-            return iter(self.then)
-        self.epochs_left -= 1
-        return iter(self.first)
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield what the source of this epoch has."""
+        return (self.first if number <= self.epochs else self.then).epoch(number)
 
 
 class FeatureBatches:
@@ -84,36 +130,69 @@ class FeatureBatches:
     def __len__(self) -> int:
         return _batch_count(len(self.labels), self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[list[Tensor], Tensor]]:
-        for rows in _shuffled(len(self.labels), self.batch_size):
-            index = torch.from_numpy(np.sort(rows)).to(self.labels.device)
-            yield [feature[index] for feature in self.features], self.labels[index]
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield a list of features (N, C, H, W)."""
+        parts = _shuffled(len(self.labels), self.batch_size)
+        for part, rows in zip(parts, _rows(parts, self.labels.device), strict=True):
+            yield Batch([feature[rows] for feature in self.features], self.labels[rows], part.size)
 
 
 class FrozenBatches:
-    """Batches of features that a frozen backbone computes anew for every batch of images."""
+    """Batches of features that a frozen backbone computes anew for every batch of images, under `context`."""
 
-    def __init__(self, images: ImageBatches, network: EarlyExitNetwork) -> None:
-        self.images, self.network = images, network
+    def __init__(
+        self, images: ImageBatches, network: EarlyExitNetwork, context: AbstractContextManager[object] | None = None
+    ) -> None:
+        self.images, self.network, self.context = images, network, context or nullcontext()
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __iter__(self) -> Iterator[tuple[list[Tensor], Tensor]]:
-        for x, labels in self.images:
-            with torch.no_grad():
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield a list of features (N, C, H, W)."""
+        for x, labels, size in self.images.epoch(number):
+            with torch.no_grad(), self.context:
                 features = self.network.features(x)
-            yield features, labels
+            yield Batch(features, labels, size)
 
 
-def _shuffled(count: int, batch_size: int) -> Iterator[np.ndarray]:
+class _Part(NamedTuple):
+    """This process' rows of a batch, the place of the first among its rows, and how many those are."""
+
+    rows: np.ndarray
+    first: int
+    size: int
+
+
+def _shuffled(count: int, batch_size: int) -> list[_Part]:
     order = torch.randperm(count).numpy()
+    parts = []
     for start in range(0, count, batch_size):
-        rows = order[start : start + batch_size]
+        rows = np.sort(order[start : start + batch_size])
         if len(rows) > 1:
-            yield rows
+            first, end = distributed.part(len(rows))
+            parts.append(_Part(rows[first:end], first, len(rows)))
+    return parts
+
+
+def _rows(parts: Sequence[_Part], device: torch.device) -> Sequence[Tensor]:
+    """The rows of each batch on `device`, copied there at once: a copy a batch would wait for the GPU."""
+    rows = torch.from_numpy(np.concatenate([part.rows for part in parts])).to(device)
+    return torch.split(rows, [len(part.rows) for part in parts])
 
 
 def _batch_count(count: int, batch_size: int) -> int:
     full, rest = divmod(count, batch_size)
     return full + (rest > 1)
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    return device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] / 2
+
+
+def _on_device(images: np.ndarray, device: torch.device) -> Tensor:
+    pixels = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(images), CHUNK):
+        # A copy: torch warns of arrays that it must not write to, as a memory-mapped split is.
+        pixels[start : start + CHUNK] = torch.from_numpy(images[start : start + CHUNK].copy())
+    return pixels

@@ -1,13 +1,15 @@
 """The network in PyTorch: the device, predictions, and what a frozen backbone sees."""
 
 import math
+import os
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from torch.utils import deterministic
 
+from earlyexit import distributed
 from earlyexit.network import EarlyExitNetwork
 
 BATCH = 256
@@ -26,7 +28,10 @@ def prepare_torch(seed: int, threads: int, device: str) -> torch.device:
     """
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, matrix products on a GPU vary
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing reads it, and filling it takes a third of the augmentation.
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -49,25 +54,15 @@ def predict(network: EarlyExitNetwork, images: np.ndarray, device: torch.device)
 def frozen_features(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> list[Tensor]:
     """Return what each classifier sees, the final one's last, batch norm in eval mode; a list of (N, C, H, W)."""
     network.eval()
-    parts = [
-        network.features(x)
-        for x in tqdm(
-            _normalized(network, images, device),
-            desc="features",
-            unit="batch",
-            total=math.ceil(len(images) / BATCH),
-            mininterval=1,
-        )
-    ]
+    parts = []
+    with distributed.progress(desc="features", unit="batch", total=math.ceil(len(images) / BATCH)) as bar:
+        for x in _normalized(network, images, device):
+            parts.append(network.features(x))
+            bar.update()
     return [torch.cat(feature) for feature in zip(*parts, strict=True)]
 
 
-def accuracies(logits: np.ndarray, labels: np.ndarray) -> list[float]:
-    """Return the accuracy of each classifier: logits (classifiers, N, 2), labels (N,)."""
-    return [float(share) for share in (logits.argmax(2) == labels).mean(1)]
-
-
 def _normalized(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> Iterable[Tensor]:
-    for start in range(0, len(images), BATCH):
+    for start in range(0, max(1, len(images)), BATCH):
         # A copy: torch warns of arrays that it must not write to, as a memory-mapped split is.
         yield network.normalize(torch.from_numpy(images[start : start + BATCH].copy()).to(device))

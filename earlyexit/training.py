@@ -4,22 +4,27 @@ import copy
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from earlyexit import distributed
 from earlyexit.augment import Augmentation
-from earlyexit.batches import Batches, FeatureBatches, FrozenBatches, GrowingBatches, ImageBatches, Labelled
-from earlyexit.inference import accuracies, frozen_features, predict
+from earlyexit.batches import Batch, Batches, FeatureBatches, FrozenBatches, GrowingBatches, ImageBatches, Labelled
+from earlyexit.inference import frozen_features, predict
 from earlyexit.losses import Distillation, weighted_loss
 from earlyexit.network import EarlyExitNetwork
+from earlyexit.resume import Metrics, Unfinished, fingerprint
 
+CPU = torch.device("cpu")
 WARM_UP = 0.2
 
-Log = Callable[[int, dict[str, float]], None]
+Log = Callable[[int, Metrics], None]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,13 @@ def train_network(
     device: torch.device,
     log: Log,
     title: str,
-) -> dict[str, float]:
+    *,
+    precision: Precision = "float32",
+    unfinished: Path | None = None,
+) -> Metrics:
     """Train all of `network`, backbone and exits together, by Eq. 1: the baseline, and Stage B of Section II-A.
+
+    Under torchrun each process takes its part of every batch, and all end with the same weights and metrics.
 
     Args:
         network: trained in place.
@@ -63,29 +73,38 @@ def train_network(
         weights: of the loss, one a classifier.
         augmentation: of the training images, or None.
         device: where to train.
-        log: gets each epoch's metrics.
+        log: gets each epoch's metrics, also of epochs from before an interruption.
         title: of the progress bar; the section of the params.
+        precision: of the forward pass and the loss (autocast); the weights and the watched metrics are float32.
+        unfinished: folder for the state after each epoch, from which an interrupted training goes on; the caller
+            removes it once the result is safe. None: no state is kept.
 
     Returns:
         the last epoch's metrics.
+
+    Raises:
+        ValueError: the loss or a weight became NaN or infinite, or `precision` needs another device.
+        OSError: the state could not be written.
     """
+    autocast(precision, device)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.norm_frozen = recipe.freeze_norm
     network.train()
-    full = ImageBatches(train, network, recipe.batch_size, device, augmentation)
-    batches: Batches = full
+    kept = _kept(unfinished, title, network, train, device, recipe, weights, augmentation, precision)
+    distributed.share_norms(network)
+    batches: Batches
+    batches = full = ImageBatches(train, network, recipe.batch_size, device, augmentation)
     if augmentation is not None and recipe.small_epochs:
-        small = ImageBatches(train, network, recipe.batch_size, device, augmentation.shrunk())
-        batches = GrowingBatches(small, full, recipe.small_epochs)
+        batches = GrowingBatches(full.augmented(augmentation.shrunk()), full, recipe.small_epochs)
     names = network.architecture.outputs
+    first, end = distributed.part(len(held_out.labels))
 
-    def monitor() -> dict[str, float]:
-        shares = accuracies(predict(network, held_out.images, device), held_out.labels)
-        return {f"calibration/{name}": share for name, share in zip(names, shares, strict=True)}
+    def monitor() -> Metrics:
+        right = predict(network, held_out.images[first:end], device).argmax(2) == held_out.labels[first:end]
+        return _shares("calibration", names, torch.from_numpy(right.sum(1)).to(device), len(held_out.labels))
 
     return fit(
         network,
-        list(network.parameters()),
         batches,
         recipe,
         weights,
@@ -94,6 +113,9 @@ def train_network(
         monitor=monitor,
         log=log,
         title=title,
+        device=device,
+        precision=precision,
+        unfinished=kept,
     )
 
 
@@ -105,26 +127,33 @@ def train_exits(
     augmentation: Augmentation | None,
     device: torch.device,
     log: Log,
-) -> dict[str, float]:
+    *,
+    precision: Precision = "float32",
+    unfinished: Path | None = None,
+) -> Metrics:
     """Train the early exits alone, each by its own loss; the backbone is frozen: Stage A of Section II-A.
 
-    Batch norm of the backbone stays in eval mode. Its features are computed once where no augmentation changes them
-    and they fit into half of the memory, else batch by batch. Arguments and result as `train_network`.
+    Batch norm of the backbone stays in eval mode. Its features are computed once, in float32, where no augmentation
+    changes them and they fit into half of the memory, else batch by batch. Arguments, result and errors as
+    `train_network`.
     """
+    cast = autocast(precision, device)
     network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    exits = network.exits
+    heads = _Heads(network.exits)
     names = network.architecture.outputs[:-1]
-    watched = frozen_features(network, held_out.images, device)
-    expected = torch.tensor(held_out.labels, device=device)
+    weights = [1.0] * len(names)
+    kept = _kept(unfinished, "disjoint", network, train, device, recipe, weights, augmentation, precision)
+    distributed.share_norms(network.exits)
+    first, end = distributed.part(len(held_out.labels))
+    watched = frozen_features(network, held_out.images[first:end], device)
+    expected = torch.tensor(held_out.labels[first:end], device=device)
     batches: Batches
-    if augmentation is None and _fits(watched, len(train.labels)):
+    if augmentation is None and _fits(watched, len(train.labels), device):
         features = frozen_features(network, train.images, device)
         batches = FeatureBatches(features, torch.tensor(train.labels, device=device), recipe.batch_size)
     else:
-        batches = FrozenBatches(ImageBatches(train, network, recipe.batch_size, device, augmentation), network)
-
-    def model(features: list[Tensor]) -> list[Tensor]:
-        return [head(x) for head, x in zip(exits, features[:-1], strict=True)]
+        images = ImageBatches(train, network, recipe.batch_size, device, augmentation)
+        batches = FrozenBatches(images, network, cast)
 
     @torch.no_grad()
     def final(features: list[Tensor]) -> Tensor:
@@ -132,17 +161,15 @@ def train_exits(
         return logits
 
     @torch.no_grad()
-    def monitor() -> dict[str, float]:
-        exits.eval()
-        shares = [float((z.argmax(1) == expected).double().mean()) for z in model(watched)]
-        exits.train()
-        return {f"calibration/{name}": share for name, share in zip(names, shares, strict=True)}
+    def monitor() -> Metrics:
+        heads.eval()
+        right = torch.stack([(z.argmax(1) == expected).sum() for z in heads(watched)])
+        heads.train()
+        return _shares("calibration", names, right, len(held_out.labels))
 
-    exits.train()
-    weights = [1.0] * len(names)
+    heads.train()
     return fit(
-        model,
-        list(exits.parameters()),
+        heads,
         batches,
         recipe,
         weights,
@@ -151,30 +178,34 @@ def train_exits(
         monitor=monitor,
         log=log,
         title="disjoint",
+        device=device,
+        precision=precision,
+        unfinished=kept,
     )
 
 
 def fit(
-    model: Callable[[Any], list[Tensor]],
-    parameters: Sequence[nn.Parameter],
+    model: nn.Module,
     batches: Batches,
     recipe: Recipe,
     weights: Sequence[float],
     *,
     distillation: Distillation | None = None,
     names: Sequence[str],
-    monitor: Callable[[], dict[str, float]],
+    monitor: Callable[[], Metrics],
     log: Log,
     title: str,
-) -> dict[str, float]:
-    """Train `parameters` to lower the weighted loss of `model`'s classifiers; return the last epoch's metrics.
+    device: torch.device = CPU,
+    precision: Precision = "float32",
+    unfinished: Unfinished | None = None,
+) -> Metrics:
+    """Train `model` to lower the weighted loss of its classifiers; return the last epoch's metrics.
 
     Without epochs, nothing is trained, and what `monitor` finds is logged as epoch 0.
 
     Args:
-        model: maps a batch to the logits of each classifier.
-        parameters: what the optimizer updates.
-        batches: iterated once an epoch.
+        model: maps a batch's inputs to the logits of each classifier.
+        batches: an epoch each time.
         recipe: epochs, rate, decay.
         weights: of the loss, one a classifier (Eq. 1).
         distillation: the teacher, if there is one.
@@ -182,30 +213,43 @@ def fit(
         monitor: called after each epoch, returns held-out metrics; watched, never chosen by.
         log: gets the epoch (from 1) and all metrics of it.
         title: of the progress bar.
+        device: where the model is.
+        precision: see `train_network`.
+        unfinished: where an interrupted training left its state, and this one leaves its own.
 
     Raises:
-        ValueError: the loss became NaN or infinite; names epoch, rate and what to change.
+        ValueError: the loss or a weight became NaN or infinite; names epoch, batch, rate and what to change.
     """
     if recipe.epochs == 0:
         metrics = monitor()
         log(0, metrics)
         return metrics
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    steps = recipe.epochs * len(batches)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, steps))
-    metrics = {}
-    with tqdm(total=steps, desc=title, unit="batch", mininterval=1) as bar:
-        for epoch in range(1, recipe.epochs + 1):
-            metrics = _epoch(model, batches, weights, distillation, names, optimizer, schedule, bar)
-            if not math.isfinite(metrics["train/loss"]):
-                raise ValueError(
-                    f"{title}: the loss is not finite in epoch {epoch} at rate {schedule.get_last_lr()[0]:.2g}; "
-                    f"lower {title}.learning_rate"
-                )
-            metrics |= monitor()
+    cast = autocast(precision, device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    scaler = torch.amp.GradScaler("cuda", enabled=precision == "float16")
+    history = unfinished.restore(model, optimizer, scaler) if unfinished else []
+    for epoch, metrics in enumerate(history, 1):
+        log(epoch, metrics)
+    done = len(history)
+    if history and distributed.is_main():
+        what = f"going on from epoch {done + 1} of {recipe.epochs}" if done < recipe.epochs else "trained already"
+        print(f"{title}: {what}", flush=True)
+    step = _Step(distributed.shared(model, weights), weights, distillation, optimizer, scaler, cast)
+    steps = len(batches)
+    with distributed.progress(desc=title, unit="batch", total=recipe.epochs * steps, initial=done * steps) as bar:
+        for epoch in range(done + 1, recipe.epochs + 1):
+            losses, right, count = _epoch(step, batches, epoch, recipe, bar)
+            _check(model, losses, epoch, recipe, title, unfinished)
+            shares = _shares("train", names, right, count)
+            metrics = {"train/loss": float(losses.sum()) / count, **shares, **monitor()}
+            history.append(metrics)
+            if unfinished:
+                unfinished.save(model, optimizer, scaler, history)
             log(epoch, metrics)
             bar.set_postfix({name: f"{metrics[f'train/{name}']:.3f}" for name in names})
-    return metrics
+    return history[-1]
 
 
 def one_cycle(step: int, steps: int) -> float:
@@ -216,36 +260,119 @@ def one_cycle(step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
 
 
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the context in which matrix products and convolutions are computed in `precision`.
+
+    Raises:
+        ValueError: float16 without a GPU; its gradients need a scaler, which the CPU has not.
+    """
+    if precision == "float16" and device.type != "cuda":
+        raise ValueError(f"train.precision: float16 needs a CUDA device, not {device.type}; use bfloat16 or float32")
+    dtype = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "float32")
+
+
+class _Heads(nn.Module):
+    """Early exits on the features that a frozen backbone gave."""
+
+    def __init__(self, exits: nn.ModuleList) -> None:
+        super().__init__()
+        self.exits = exits
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [head(x) for head, x in zip(self.exits, features[:-1], strict=True)]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step of the optimizer; returns the batch's loss and how many each classifier had right, on the device."""
+
+    model: nn.Module
+    weights: Sequence[float]
+    distillation: Distillation | None
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    cast: torch.autocast
+
+    def __call__(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
+        inputs, labels, size = batch
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.zero_grad()
+        with self.cast:
+            logits = [_wide(z) for z in self.model(inputs)]
+            if self.distillation is None:
+                loss = weighted_loss(logits, labels, self.weights, count=size)
+            else:
+                taught, share = _wide(self.distillation.teacher(inputs)), self.distillation.share
+                loss = weighted_loss(logits, labels, self.weights, taught, share, self.distillation.temperature, size)
+        # Each process has its part of the loss, and DistributedDataParallel takes the mean of the gradients.
+        self.scaler.scale(loss * distributed.processes()).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach(), torch.stack([(z.detach().argmax(1) == labels).sum() for z in logits])
+
+
 def _epoch(
-    model: Callable[[Any], list[Tensor]],
-    batches: Batches,
-    weights: Sequence[float],
-    distillation: Distillation | None,
-    names: Sequence[str],
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    bar: "tqdm[Any]",
-) -> dict[str, float]:
-    # Sums stay on the device until the epoch ends: reading one would wait for it.
+    step: _Step, batches: Batches, epoch: int, recipe: Recipe, bar: "tqdm[NoReturn]"
+) -> tuple[Tensor, Tensor, int]:
+    """Return each batch's loss times its images, how many images each classifier had right, and of how many."""
+    # All stays on the device until the epoch ends: reading a value would wait for it.
     losses, hits, count = [], [], 0
-    for inputs, labels in batches:
-        optimizer.zero_grad()
-        logits = model(inputs)
-        if distillation is None:
-            loss = weighted_loss(logits, labels, weights)
-        else:
-            taught = distillation.teacher(inputs)
-            loss = weighted_loss(logits, labels, weights, taught, distillation.share, distillation.temperature)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach() * len(labels))
-        hits.append(torch.stack([(z.detach().argmax(1) == labels).sum() for z in logits]))
-        count += len(labels)
+    first, steps = (epoch - 1) * len(batches), recipe.epochs * len(batches)
+    for number, batch in enumerate(batches.epoch(epoch), first):
+        loss, right = step(batch, recipe.learning_rate * one_cycle(number, steps))
+        losses.append(loss * batch.size)
+        hits.append(right)
+        count += batch.size
         bar.update()
-    right = torch.stack(hits).sum(0).tolist()
-    metrics = {"train/loss": float(torch.stack(losses).sum()) / count}
-    return metrics | {f"train/{name}": n / count for name, n in zip(names, right, strict=True)}
+    return distributed.total(torch.stack(losses)), torch.stack(hits).sum(0), count
+
+
+def _check(
+    model: nn.Module, losses: Tensor, epoch: int, recipe: Recipe, title: str, unfinished: Unfinished | None
+) -> None:
+    """Raise ValueError if a loss or a weight is NaN or infinite, before it is kept anywhere."""
+    if bad := (~losses.isfinite()).nonzero().flatten().tolist():
+        rate = recipe.learning_rate * one_cycle((epoch - 1) * len(losses) + bad[0], recipe.epochs * len(losses))
+        where = f"the loss is not finite in epoch {epoch}, batch {bad[0] + 1} of {len(losses)}, at rate {rate:.2g}"
+    elif names := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
+        where = f"NaN or infinite weights after epoch {epoch}: {names[0]}" + (", ..." if len(names) > 1 else "")
+    else:
+        return
+    kept = f"; epoch {epoch - 1} is kept in {unfinished.folder}, but other params start anew" if unfinished else ""
+    raise ValueError(f"{title}: {where}; lower {title}.learning_rate{kept if epoch > 1 else ''}")
+
+
+def _shares(split: str, names: Sequence[str], right: Tensor, count: int) -> Metrics:
+    hits = distributed.total(right).tolist()
+    return {f"{split}/{name}": n / count for name, n in zip(names, hits, strict=True)}
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """At least float32: softmax and logarithm need it."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _kept(
+    folder: Path | None,
+    title: str,
+    network: EarlyExitNetwork,
+    train: Labelled,
+    device: torch.device,
+    recipe: Recipe,
+    weights: Sequence[float],
+    augmentation: Augmentation | None,
+    precision: Precision,
+) -> Unfinished | None:
+    if folder is None:
+        return None
+    settings = {
+        "recipe": asdict(recipe),
+        "loss weights": list(weights),
+        "augmentation": augmentation and {"resolution": augmentation.resolution, **augmentation.settings},
+        "precision": precision,
+    }
+    return Unfinished(folder, title, fingerprint(network, train, device, settings), device)
 
 
 def _from_itself(network: EarlyExitNetwork, recipe: Recipe) -> Distillation | None:
@@ -261,6 +388,9 @@ def _from_itself(network: EarlyExitNetwork, recipe: Recipe) -> Distillation | No
     return Distillation(recipe.distill, recipe.temperature, teacher)
 
 
-def _fits(sample: Sequence[Tensor], count: int) -> bool:
-    a_row = sum(feature[0].numel() * feature.element_size() for feature in sample)
-    return a_row * count < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+def _fits(sample: Sequence[Tensor], count: int, device: torch.device) -> bool:
+    a_row = sum(feature.shape[1:].numel() * feature.element_size() for feature in sample)
+    if device.type == "cuda":
+        return a_row * count <= torch.cuda.mem_get_info(device)[0] / 2
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / distributed.processes_here()
+    return a_row * count < memory / 2

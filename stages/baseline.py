@@ -4,7 +4,7 @@ from pathlib import Path
 
 from earlyexit import checkpoint
 from earlyexit.augment import Augmentation
-from earlyexit.files import replacing_folder
+from earlyexit.distributed import join, launch
 from earlyexit.inference import prepare_torch
 from earlyexit.network import EarlyExitNetwork
 from earlyexit.packed import open_split
@@ -12,7 +12,7 @@ from earlyexit.params import load
 from earlyexit.pretrained import load_pretrained, settle_norms
 from earlyexit.training import Recipe, train_network
 from stages import run
-from stages.logs import live
+from stages.logs import output, unfinished
 
 PACKED = Path("data/packed")
 SETTLING = 2048  # train images that batch norm's statistics of a pretrained file are measured on
@@ -22,12 +22,14 @@ def main() -> None:
     """Train on the train split, watch the calibration split, write models/baseline."""
     params = load()
     train, baseline = params.train, params.baseline
-    device = prepare_torch(train.seed, train.threads, train.device)
+    if launch("stages.baseline", train.processes):
+        return
+    device = join(prepare_torch(train.seed, train.threads, train.device))
     network = EarlyExitNetwork(params.baseline_architecture())
     if baseline.pretrained is not None:
         load_pretrained(network, Path(baseline.pretrained))
         settle_norms(network, open_split(PACKED, "train").images[:SETTLING], device)
-    with replacing_folder(Path("models/baseline")) as folder, live(folder / "log") as log:
+    with output("baseline") as (folder, log):
         metrics = train_network(
             network,
             open_split(PACKED, "train"),
@@ -38,6 +40,8 @@ def main() -> None:
             device,
             log,
             "baseline",
+            precision=train.precision,
+            unfinished=unfinished("baseline"),
         )
         checkpoint.save(folder, network, {"seed": train.seed, "metrics": metrics})
 

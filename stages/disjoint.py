@@ -4,14 +4,14 @@ from pathlib import Path
 
 from earlyexit import checkpoint
 from earlyexit.augment import Augmentation
-from earlyexit.files import replacing_folder
+from earlyexit.distributed import join, launch
 from earlyexit.inference import prepare_torch
 from earlyexit.network import EarlyExitNetwork
 from earlyexit.packed import open_split
 from earlyexit.params import load
 from earlyexit.training import Recipe, train_exits
 from stages import run
-from stages.logs import live
+from stages.logs import output, unfinished
 
 PACKED = Path("data/packed")
 BASELINE = Path("models/baseline")
@@ -21,11 +21,13 @@ def main() -> None:
     """Train the exits on the train split, watch the calibration split, write models/disjoint."""
     params = load()
     train = params.train
-    device = prepare_torch(train.seed, train.threads, train.device)
+    if launch("stages.disjoint", train.processes):
+        return
+    device = join(prepare_torch(train.seed, train.threads, train.device))
     network = EarlyExitNetwork(params.architecture())
     checkpoint.load_backbone(network, BASELINE)
     augmentation = Augmentation(params.data.resolution, **params.augment.model_dump())
-    with replacing_folder(Path("models/disjoint")) as folder, live(folder / "log") as log:
+    with output("disjoint") as (folder, log):
         metrics = train_exits(
             network,
             open_split(PACKED, "train"),
@@ -34,6 +36,8 @@ def main() -> None:
             augmentation if params.disjoint.augment else None,
             device,
             log,
+            precision=train.precision,
+            unfinished=unfinished("disjoint"),
         )
         checkpoint.save(folder, network, {"seed": train.seed, "metrics": metrics})
 

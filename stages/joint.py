@@ -4,13 +4,13 @@ from pathlib import Path
 
 from earlyexit import checkpoint
 from earlyexit.augment import Augmentation
-from earlyexit.files import replacing_folder
+from earlyexit.distributed import join, launch
 from earlyexit.inference import prepare_torch
 from earlyexit.packed import open_split
 from earlyexit.params import load
 from earlyexit.training import Recipe, train_network
 from stages import run
-from stages.logs import live
+from stages.logs import output, unfinished
 
 PACKED = Path("data/packed")
 
@@ -19,9 +19,11 @@ def main() -> None:
     """Train on the train split, watch the calibration split, write models/joint."""
     params = load()
     train, joint = params.train, params.joint
-    device = prepare_torch(train.seed, train.threads, train.device)
+    if launch("stages.joint", train.processes):
+        return
+    device = join(prepare_torch(train.seed, train.threads, train.device))
     network = checkpoint.load(Path("models/disjoint"))
-    with replacing_folder(Path("models/joint")) as folder, live(folder / "log") as log:
+    with output("joint") as (folder, log):
         metrics = train_network(
             network,
             open_split(PACKED, "train"),
@@ -32,6 +34,8 @@ def main() -> None:
             device,
             log,
             "joint",
+            precision=train.precision,
+            unfinished=unfinished("joint"),
         )
         checkpoint.save(folder, network, {"seed": train.seed, "metrics": metrics})
 

@@ -1,3 +1,4 @@
+import itertools
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,18 @@ def test_same_seed_same_images() -> None:
     x = images()
     assert torch.equal(augmented(x, 1, **ON), augmented(x, 1, **ON))
     assert not torch.equal(augmented(x, 1, **ON), augmented(x, 2, **ON))
+
+
+@pytest.mark.parametrize("cuts", [(0, 20), (0, 3, 20), (0, 8, 12, 20), (0, 0, 10, 20)], ids=repr)
+def test_a_part_of_a_batch_comes_out_as_in_the_batch(cuts: tuple[int, ...]) -> None:
+    x = images()
+    augmentation = Augmentation(SIZE - 8, **ON)
+    torch.manual_seed(0)
+    whole, after = augmentation(x), torch.rand(1)
+    for first, end in itertools.pairwise(cuts):
+        torch.manual_seed(0)
+        assert torch.equal(augmentation(x[first:end], first, len(x)), whole[first:end])
+        assert torch.rand(1) == after
 
 
 @pytest.mark.parametrize("key", ["min_crop", "brightness", "contrast"])

@@ -4,12 +4,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from earlyexit import batches as module
+from earlyexit import distributed
 from earlyexit.augment import Augmentation
-from earlyexit.batches import FeatureBatches, FrozenBatches, ImageBatches
+from earlyexit.batches import FeatureBatches, FrozenBatches, GrowingBatches, ImageBatches
 from earlyexit.network import EarlyExitNetwork
 from earlyexit.packed import PackedSplit
 from tests import tiny_network
@@ -32,18 +34,20 @@ def numbered(count: int) -> PackedSplit:
 
 def image_numbers(batches: ImageBatches) -> list[list[int]]:
     found = []
-    for x, labels in batches:
+    for x, labels, size in batches.epoch(1):
         numbers = (x[:, 0, 0, 0] * 128 + 128).round().int()
         assert torch.equal(labels, (numbers // 3 % 2).long())
+        assert size == len(labels)
         found.append(numbers.tolist())
     return found
 
 
 def feature_numbers(batches: FeatureBatches) -> list[list[int]]:
     found = []
-    for (a, b), labels in batches:
+    for (a, b), labels, size in batches.epoch(1):
         assert torch.equal(b, 2 * a)
         assert torch.equal(labels, (a[:, 0] // 3 % 2).long())
+        assert size == len(labels)
         found.append(a[:, 0].int().tolist())
     return found
 
@@ -82,7 +86,7 @@ def test_images_come_normalized_and_augmented(network: EarlyExitNetwork) -> None
     images = tiny_network.images(6)
     split = PackedSplit(images, np.zeros(6, np.int64), np.arange(6))
     mirror = Augmentation(40, min_crop=1, flip=1, brightness=0, contrast=0)
-    ((x, labels),) = ImageBatches(split, network, 6, CPU, mirror)
+    ((x, labels, _),) = ImageBatches(split, network, 6, CPU, mirror).epoch(1)
     assert x.shape == (6, 3, 40, 40)
     assert x.dtype == torch.float32
     assert labels.dtype == torch.int64
@@ -96,13 +100,75 @@ def test_frozen_batches_are_what_the_classifiers_see(network: EarlyExitNetwork) 
     torch.manual_seed(1)
     expected: list[tuple[list[Tensor], Tensor]] = []
     with torch.no_grad():
-        for x, labels in images:
+        for x, labels, _ in images.epoch(1):
             expected.append((network.features(x), labels))
     torch.manual_seed(1)
     frozen = FrozenBatches(images, network)
-    found = list(frozen)
+    found = list(frozen.epoch(1))
     assert len(found) == len(frozen) == 2
-    for (seen, labels), (wanted, answers) in zip(found, expected, strict=True):
+    assert [size for _, _, size in found] == [4, 4]
+    for (seen, labels, _), (wanted, answers) in zip(found, expected, strict=True):
         assert torch.equal(labels, answers)
         assert [x.shape for x in seen] == [x.shape for x in wanted]
         assert all(torch.equal(a, b) and not a.requires_grad for a, b in zip(seen, wanted, strict=True))
+
+
+def test_growing_batches_know_by_the_epoch_what_comes(network: EarlyExitNetwork) -> None:
+    split = tiny_network.dark_and_bright(4, 24)
+    full = ImageBatches(split, network, 4, CPU, Augmentation(24, min_crop=1, flip=0, brightness=0, contrast=0))
+    assert full.augmentation is not None
+    growing = GrowingBatches(full.augmented(full.augmentation.shrunk()), full, 2)
+    assert len(growing) == len(full)
+    sizes = [next(growing.epoch(number)).inputs.shape[-1] for number in (3, 1, 2, 3)]
+    assert sizes == [24, 16, 16, 24]
+
+
+@settings(max_examples=40)
+@given(count=st.integers(2, 70), batch_size=st.integers(2, 20), processes=st.integers(1, 5))
+def test_processes_share_the_batches_of_one(
+    network: EarlyExitNetwork, count: int, batch_size: int, processes: int
+) -> None:
+    def epoch() -> list[list[int]]:
+        torch.manual_seed(1)
+        found = []
+        for (a, _), labels, size in features(count, batch_size).epoch(1):
+            found.append(a[:, 0].int().tolist())
+            assert len(labels) in (size // distributed.processes(), -(-size // distributed.processes()))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "processes", lambda: processes)
+        parts = []
+        for rank in range(processes):
+            patch.setattr(distributed, "rank", lambda rank=rank: rank)
+            parts.append(epoch())
+    whole = epoch()
+    assert [[number for some in batch for number in some] for batch in zip(*parts, strict=True)] == whole
+
+
+@pytest.mark.parametrize("where", ["kept there", "sent ahead"])
+def test_batches_of_a_gpu_are_those_of_the_cpu(
+    network: EarlyExitNetwork, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    split = numbered(50)
+    torch.manual_seed(2)
+    expected = list(ImageBatches(split, network, 8, CPU).epoch(1))
+    if where == "kept there":
+        monkeypatch.setattr(module, "_fits", lambda *_: True)
+        monkeypatch.setattr(module, "CHUNK", 7)
+    else:
+        monkeypatch.setattr(ImageBatches, "_images", lambda self, parts, rows: self._sent_ahead(parts))
+    torch.manual_seed(2)
+    found = list(ImageBatches(split, network, 8, CPU).epoch(1))
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a.inputs, b.inputs)
+        assert torch.equal(a.labels, b.labels)
+
+
+def test_a_gpu_keeps_what_fits_into_half_of_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2000, 9000))
+    gpu = torch.device("cuda")
+    assert module._fits(1000, gpu)
+    assert not module._fits(1001, gpu)
+    assert not module._fits(1, CPU)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from earlyexit.inference import BATCH, accuracies, frozen_features, predict, prepare_torch
+from earlyexit.inference import BATCH, frozen_features, predict, prepare_torch
 from earlyexit.network import EarlyExitNetwork
 from tests import tiny_network
 
@@ -52,9 +52,9 @@ def test_frozen_features_are_what_the_classifiers_see(network: EarlyExitNetwork,
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_accuracies_of_each_classifier() -> None:
-    logits = np.array([[[0, 1], [1, 0], [2, 1], [0, 3]], [[1, 0], [1, 0], [1, 0], [1, 0]]], np.float32)
-    assert accuracies(logits, np.array([1, 0, 1, 1])) == [0.75, 0.25]
+def test_no_images_are_no_answers(network: EarlyExitNetwork, images: np.ndarray) -> None:
+    assert predict(network, images[:0], CPU).shape == (3, 0, 2)
+    assert [len(feature) for feature in frozen_features(network, images[:0], CPU)] == [0, 0, 0]
 
 
 def test_the_seed_repeats_the_weights() -> None:

@@ -61,7 +61,7 @@ def test_distillation_mixes_the_labels_with_the_softened_teacher(
 
 def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn() -> None:
     logits = torch.tensor([[1.0, -2.0], [0.5, 3.0]], requires_grad=True)
-    loss = distance(logits, logits.detach().clone() + 5, 3.0)
+    loss = distance(logits, logits.detach().clone() + 5, 3.0, 2)
     loss.backward()  # type: ignore[no-untyped-call]
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
     assert logits.grad is not None
@@ -72,7 +72,7 @@ def test_the_temperature_leaves_the_gradient_its_size() -> None:
     sizes = []
     for temperature in (10.0, 20.0):
         logits = torch.tensor([[1.0, -1.0]], requires_grad=True)
-        distance(logits, torch.tensor([[-1.0, 1.0]]), temperature).backward()  # type: ignore[no-untyped-call]
+        distance(logits, torch.tensor([[-1.0, 1.0]]), temperature, 1).backward()  # type: ignore[no-untyped-call]
         assert logits.grad is not None
         sizes.append(float(logits.grad.norm()))
     assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
@@ -94,6 +94,19 @@ def test_a_weight_of_0_hides_even_a_broken_classifier() -> None:
     labels = torch.tensor([0])
     good, broken = torch.zeros(1, 2), torch.full((1, 2), torch.nan)
     assert float(weighted_loss([broken, good], labels, [0, 1])) == pytest.approx(np.log(2))
+
+
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 7), distilled=st.booleans())
+def test_the_parts_of_a_batch_add_up_to_its_loss(seed: int, cut: int, distilled: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits, taught = torch.randn(2, 7, 2, generator=generator).double(), torch.randn(7, 2, generator=generator).double()
+    labels = torch.randint(0, 2, (7,), generator=generator)
+
+    def loss(rows: slice, count: int | None = None) -> float:
+        teacher = taught[rows] if distilled else None
+        return float(weighted_loss([z[rows] for z in logits], labels[rows], [0.3, 1.0], teacher, 0.4, 2.0, count))
+
+    assert loss(slice(0, cut), 7) + loss(slice(cut, 7), 7) == pytest.approx(loss(slice(None)), rel=1e-9)
 
 
 @pytest.mark.parametrize(

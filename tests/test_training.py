@@ -1,15 +1,20 @@
 import copy
 import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
 
 from earlyexit import training
 from earlyexit.augment import Augmentation
+from earlyexit.batches import Batch
 from earlyexit.inference import predict, prepare_torch
 from earlyexit.network import EarlyExitNetwork
 from earlyexit.packed import PackedSplit
@@ -103,6 +108,24 @@ def test_the_logged_accuracy_is_that_of_the_trained_network() -> None:
             assert metrics.get(f"calibration/{name}", share) == share
 
 
+class One(nn.Module):
+    """A layer as a network of one classifier."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.layer(x)]
+
+
+class Given(list[Batch]):
+    """The same batches every epoch."""
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        return iter(self)
+
+
 def test_the_logged_loss_and_accuracy_are_means_over_images_not_batches() -> None:
     layer = nn.Linear(1, 2, bias=False)
     nn.init.ones_(layer.weight)
@@ -112,9 +135,8 @@ def test_the_logged_loss_and_accuracy_are_means_over_images_not_batches() -> Non
     with torch.no_grad():
         expected = float(nn.functional.cross_entropy(layer(x), labels))
     metrics = fit(
-        lambda batch: [layer(batch)],
-        list(layer.parameters()),
-        [(x[:3], labels[:3]), (x[3:], labels[3:])],
+        One(layer),
+        Given([Batch(x[:3], labels[:3], 3), Batch(x[3:], labels[3:], 2)]),
         Recipe(epochs=1, batch_size=3, learning_rate=1e-12, weight_decay=0),
         [1.0],
         names=["final"],
@@ -196,10 +218,82 @@ def test_features_computed_once_train_as_features_computed_anew(monkeypatch: pyt
 
 @pytest.mark.parametrize(("run", "section"), [(jointly, "joint"), (exits_only, "disjoint")])
 def test_a_loss_that_is_not_finite(run: Any, section: str) -> None:
-    with pytest.raises(
-        ValueError, match=rf"^{section}: the loss is not finite in epoch \d.*lower {section}\.learning_rate"
-    ):
-        run(settled(), recipe=Recipe(4, 16, 3e38, 0))
+    message = rf"^{section}: the loss is not finite in epoch 1, batch 2 of 4, at rate 3e\+38; "
+    with pytest.raises(ValueError, match=message + rf"lower {section}\.learning_rate$"):
+        run(settled(), recipe=Recipe(1, 16, 3e38, 0))
+
+
+@pytest.mark.parametrize("run", [jointly, exits_only])
+def test_weights_that_are_not_finite_after_the_last_step(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = settled()
+    step = training._Step.__call__
+
+    def broken(self: Any, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
+        found = step(self, batch, rate)
+        network.get_parameter("exits.0.linear.weight").data[0, 0] = torch.nan
+        return found[0] * 0, found[1]
+
+    monkeypatch.setattr(training._Step, "__call__", broken)
+    with pytest.raises(ValueError, match=r"NaN or infinite weights after epoch 1: exits\.0\.linear\.weight; lower"):
+        run(network, train=dark_and_bright(16, SIZE))
+
+
+@pytest.mark.parametrize("run", [jointly, exits_only])
+def test_the_last_epoch_before_the_loss_broke_is_kept(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    step = training._Step.__call__
+    calls: list[int] = []
+
+    def breaking(self: Any, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
+        calls.append(1)
+        loss, right = step(self, batch, rate)
+        return loss * (torch.inf if len(calls) > 9 else 1), right
+
+    monkeypatch.setattr(training._Step, "__call__", breaking)
+    kept = re.escape(f"; epoch 2 is kept in {tmp_path}, but other params start anew")
+    with pytest.raises(ValueError, match=rf"in epoch 3, batch 2 of 4, at rate .*learning_rate{kept}$"):
+        run(fresh(), unfinished=tmp_path)
+    assert all(torch.isfinite(value).all() for value in load_file(tmp_path / "epoch2.safetensors").values())
+
+
+@pytest.mark.parametrize("run", [jointly, exits_only])
+@pytest.mark.parametrize("augment", [None, augmentation()], ids=["plain", "augmented"])
+def test_bfloat16_learns_with_weights_in_float32(run: Any, augment: Augmentation | None) -> None:
+    network, exact = fresh(), fresh()
+    recipe = Recipe(12, 16, 0.02, 0.01, distill=0.1)
+    metrics, _ = run(network, recipe=recipe, augmentation=augment, precision="bfloat16")
+    run(exact, recipe=recipe, augmentation=augment)
+    assert metrics["calibration/exit1"] > 0.9
+    assert all(value.dtype == torch.float32 for value in network.parameters())
+    assert digest(network) != digest(exact)
+
+
+@pytest.mark.parametrize("run", [jointly, exits_only])
+def test_float16_needs_a_gpu(run: Any) -> None:
+    network = settled()
+    with pytest.raises(ValueError, match=r"^train\.precision: float16 needs a CUDA device, not cpu; use bfloat16"):
+        run(network, precision="float16")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("run", [jointly, exits_only])
+def test_nothing_in_an_epoch_waits_for_the_gpu(run: Any, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, check = training._Step.__call__, training._check
+
+    def from_the_first_step(self: Any, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
+        torch.cuda.set_sync_debug_mode("error")
+        return step(self, batch, rate)
+
+    def to_the_last(*args: Any) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+        check(*args)
+
+    monkeypatch.setattr(training._Step, "__call__", from_the_first_step)
+    monkeypatch.setattr(training, "_check", to_the_last)
+    metrics, _ = run(fresh(), device=torch.device("cuda"), augmentation=augmentation(), precision=precision)
+    assert np.isfinite(metrics["train/loss"])
 
 
 def test_weights_for_another_number_of_classifiers() -> None:
