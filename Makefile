@@ -4,6 +4,7 @@
 # make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: see the README
 # VENV=/path   use or make the environment elsewhere
 
+export PHOTOS PRETRAINED
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(abspath $(VENV))/bin
@@ -17,7 +18,7 @@ READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
 	@clean=$$(test -e data || test -e models || echo yes); start=$$(date +%s); \
-	$(RUN) dvc repro && { test -z "$$clean" || echo "\`make repro\` from a clean clone, the installation apart:" \
+	$(RUN) python -m stages.mend && $(RUN) dvc repro && { test -z "$$clean" || echo "\`make repro\` from a clean clone, the installation apart:" \
 	"$$(($$(date +%s) - start)) seconds on $$(nproc) cores." > reports/wall_time.md; }
 	@cat reports/table1.md reports/memory.md; test ! -f reports/wall_time.md || cat reports/wall_time.md
 	@echo "Figures: reports/plots/*.png. INT8 segments: models/int8/early_exit. C library: models/firmware. Next: README.md, 'Change something'."
@@ -56,7 +57,7 @@ quantizers: $(READY)
 	$(RUN) python -m sweeps.compare quantizers ptq.quantizer
 
 # Absolute paths: queued experiments run in a copy of this folder.
-ON_PHOTOS = -S 'data.source="$(abspath $(PHOTOS))"' -S 'baseline.pretrained="$(abspath $(PRETRAINED))"' \
+ON_PHOTOS = -S "data.source='$$(realpath "$$PHOTOS")'" -S "baseline.pretrained='$$(realpath "$$PRETRAINED")'" \
 -S baseline.epochs=0 -S model.backbone=mobilenet_v1 -S 'exits.mobilenet_v1=[block5,block8]' \
 -S 'exits.channels=[32,32]' -S 'joint.w_exits=[0.3,0.3]' \
 -S disjoint.temperature=4 -S joint.temperature=4 -S joint.freeze_norm=true
@@ -83,9 +84,9 @@ photos: $(READY) given-photos
 	$(RUN) python -m sweeps.reports photos reports/photos
 
 given-photos:
-	@test -d "$(PHOTOS)" || { echo "PHOTOS=/path: a folder that holds annotations/instances_{train,val}.json and \
+	@test -d "$$PHOTOS" || { echo "PHOTOS=/path: a folder that holds annotations/instances_{train,val}.json and \
 	images/{train,val}/"; exit 1; }
-	@test -f "$(PRETRAINED)" || { echo "PRETRAINED=/path: a safetensors file of a MobileNetV1 0.25; see the README"; exit 1; }
+	@test -f "$$PRETRAINED" || { echo "PRETRAINED=/path: a safetensors file of a MobileNetV1 0.25; see the README"; exit 1; }
 
 readme: $(READY)
 	$(RUN) python -m earlyexit.readme README.md

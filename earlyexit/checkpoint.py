@@ -6,21 +6,29 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from earlyexit.architecture import Architecture
-from earlyexit.files import read_json, write_json
+from earlyexit.files import read_json, replacing, write_json
 from earlyexit.network import EarlyExitNetwork
 
 WEIGHTS = "model.safetensors"
 FACTS = "model.json"
+_TYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_TYPES |= {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def save(folder: Path, network: EarlyExitNetwork, facts: dict[str, Any]) -> None:
-    """Write `network` and `facts` (JSON values) into the existing `folder`."""
+    """Write `network` and `facts` (JSON values) into the existing `folder`.
+
+    Raises:
+        OSError: naming the file, where the disk is full or the folder may not be written.
+    """
     state = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as part:
+        part.write_bytes(serialize(state))  # save_file would hide what the system says, and the umask's permissions.
     write_json(folder / FACTS, {"architecture": network.architecture.model_dump(), **facts})
 
 
@@ -62,6 +70,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         state: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
+    unknown = sorted({str(value.dtype).removeprefix("torch.") for value in state.values() if value.dtype not in _TYPES})
+    if unknown:
+        raise ValueError(f"{path}: tensors of type {', '.join(unknown)}, expected float16, 32 or 64, or integers")
     bad = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if bad:
         raise ValueError(f"{path}: NaN or infinite values in {', '.join(bad)}")
@@ -76,7 +87,7 @@ def load_weights(module: nn.Module, state: dict[str, Tensor], *, source: Path, b
     """
     own = {name: value for name, value in module.state_dict().items() if not name.startswith(but)}
     wrong = [f"{name} missing" for name in own.keys() - state.keys()]
-    wrong += [f"{name} unknown" for name in state.keys() - own.keys()]
+    wrong += [f"{name if name.isprintable() else repr(name)} unknown" for name in state.keys() - own.keys()]
     wrong += [
         f"{name} has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
         for name in own.keys() & state.keys()

@@ -1,52 +1,75 @@
-"""Outputs that appear whole or not at all: write beside, then rename."""
+"""Outputs that appear whole or not at all: write beside, flush, then rename.
 
+A writer works on `.NAME.xxxxxxxx.part` beside the target NAME, and holds a lock (flock) on it. The kernel drops it
+when the writer ends, however it ends: a part that nobody has locked was left by a killed writer, and the next writer of
+the same target removes it. A fault of the disk is an OSError that names the target.
+"""
+
+import ctypes
+import errno
+import fcntl
+import glob
 import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+_PART = re.compile(r"(^|/)\.([^/]+)\.[0-9a-f]{8}\.part[^/]*")
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a path beside `path` to write a file to; rename it to `path` on success, remove it on failure.
 
-    The folder of `path` is made where it is missing. The file is flushed to disk before it gets its name.
+    The folder of `path` is made where it is missing. The file is on disk before it gets its name.
+
+    Raises:
+        OSError: the disk is full or `path` may not be written; names `path`, and how much space is left.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part" + path.suffix, dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
+    with _explained(path), _part(path, folder=False) as part:
         yield part
         _flush(part)
-        part.chmod(0o666 & ~_umask())
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        _flush(path.parent)
 
 
 @contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
-    """Yield an empty folder beside `path` to fill; on success it takes the place of `path`, else it is removed."""
+    """Yield an empty folder beside `path` to fill; on success it takes the place of `path`, else it is removed.
+
+    Where the system can exchange two names (Linux), there is a whole folder at `path` at every moment. Inside another
+    call's folder, `path` itself is yielded when it is that folder: the outer call sees to the rest.
+
+    Raises:
+        OSError: the disk is full or `path` may not be written; names `path` or the file in it, and the space left.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
+    if _PART.fullmatch(path.name):
+        yield path
+        return
+    with _explained(path), _part(path, folder=True) as part:
         yield part
-        for file in part.rglob("*"):
-            if file.is_file():
-                _flush(file)
-        part.chmod(0o777 & ~_umask())
-        if path.exists():
-            shutil.rmtree(path)
-        part.replace(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        for inner in part.rglob("*"):
+            if not inner.is_symlink():
+                _flush(inner)
+        _flush(part)
+        if not path.exists() or not _exchange(part, path):
+            if path.exists():
+                path.replace(_beside(path, ""))
+            part.replace(path)
+        _flush(path.parent)
+        _remove_leftovers(path, "")
 
 
 def write_json(path: Path | str, content: Any) -> None:
@@ -70,16 +93,99 @@ def read_json(path: Path | str) -> Any:
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from error
 
 
+@contextmanager
+def _part(path: Path, *, folder: bool) -> Iterator[Path]:
+    """Yield a new, locked, empty part of `path`, without leftovers beside it; remove what is at its name at the end."""
+    suffix = "" if folder else path.suffix
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path, suffix)
+    part, lock = _new_part(path, suffix, folder=folder)
+    try:
+        yield part
+    finally:
+        os.close(lock)
+        _remove(part)
+
+
+def _new_part(path: Path, suffix: str, *, folder: bool) -> tuple[Path, int]:
+    while True:
+        part = _beside(path, suffix)
+        if folder:
+            part.mkdir()
+        else:
+            part.touch(exist_ok=False)
+        with suppress(FileNotFoundError):
+            lock = os.open(part, os.O_RDONLY)
+            with suppress(OSError):  # A file system without locks: leftovers stay there.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if part.exists():
+                return part, lock
+            os.close(lock)  # Another writer took it for a leftover before it was locked.
+
+
+def _remove_leftovers(path: Path, suffix: str) -> None:
+    for part in path.parent.glob(f".{glob.escape(path.name)}.????????.part{glob.escape(suffix)}"):
+        with suppress(OSError):  # In use, gone by now, or not ours to remove.
+            lock = os.open(part, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(part)
+            finally:
+                os.close(lock)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{suffix}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step; False where the C library, the kernel or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = os.fsencode(first), os.fsencode(second)
+    return rename is not None and rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
+
+
 def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # Some network file systems cannot flush a folder.
+            raise
+    finally:
+        os.close(handle)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Name `path`, or the file in it, in what the system says about a full disk or a place that may not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.strerror != os.strerror(error.errno):
+            raise
+        file = Path(error.filename or path)
+        ours = path.parent in file.parents or file in path.parents
+        if error.errno not in FULL | DENIED or not ours:
+            raise
+        left = f" ({_left(path.parent)})" if error.errno in FULL else ""
+        name = _PART.sub(r"\1\2", str(file))
+        raise OSError(error.errno, f"{name}: not written: {error.strerror}{left}") from error
+
+
+def _left(folder: Path) -> str:
+    disk = os.statvfs(folder)
+    if disk.f_files and not disk.f_favail:
+        return "no inodes left"
+    return f"{disk.f_bavail * disk.f_frsize:,} bytes free"

@@ -1,4 +1,6 @@
+import errno
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,25 @@ def test_facts_that_are_no_json(folder: Path) -> None:
     (folder / "model.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"model\.json: not valid JSON"):
         checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("limit", [100, 3000])
+def test_a_full_disk_names_the_file_and_leaves_what_was_there(
+    folder: Path, network: EarlyExitNetwork, limit: int
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    sizes = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, sizes[1]))
+    try:
+        with pytest.raises(OSError, match=r"model\.safetensors: not written: File too large \(") as caught:
+            save(folder, network)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, sizes)
+    assert caught.value.errno == errno.EFBIG
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_both_files_have_the_permissions_of_new_files(folder: Path) -> None:
+    (folder / "other").touch()
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 1

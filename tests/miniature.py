@@ -1,0 +1,97 @@
+"""The project on a miniature configuration: a copy in a Git repository of its own, what it writes, and what of it."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+MEASURED = {
+    "models/latency.json",
+    "reports/table1.json",
+    "reports/table1.md",
+    "reports/metrics.json",
+    "reports/frontier.csv",
+    "reports/plots",
+}
+"""Outputs that hold times of the machine, or are drawn from them."""
+MINIATURE: dict[str, dict[str, Any]] = {
+    "data": {"train_images": 200, "val_images": 60, "resolution": 32, "calibration_share": 0.3},
+    "model": {
+        "mobilenet_v2": {
+            "width": 1.0,
+            "stem": 8,
+            "blocks": [[1, 8, 1, 2], [2, 8, 2, 1], [2, 16, 2, 2]],
+            "last": 16,
+            "input_offset": 128,
+            "input_divisor": 128,
+        }
+    },
+    "exits": {"channels": [8, 8, 8], "mobilenet_v2": ["block1", "block2", "block3"]},
+    "train": {"threads": 1},
+    "baseline": {"epochs": 2, "small_epochs": 1, "batch_size": 32},
+    "disjoint": {"epochs": 2, "batch_size": 32},
+    "joint": {"epochs": 1, "batch_size": 32},
+    "export": {"images": 16},
+    "ptq": {"images": 20},
+}
+
+
+def make(folder: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path:
+    """Copy the project's files into a Git repository in `folder` and shrink its params; `changes` by section."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in names:
+        if name and not name.startswith(("tests/", "reports/")) and name != "dvc.lock" and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+    for section, values in [*MINIATURE.items(), *(changes or {}).items()]:
+        params[section].update(values)
+    yaml.dump(params, folder / "params.yaml")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for command in (["init", "-q"], ["add", "--all"], [*identity, "commit", "-q", "-m", "miniature"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def environment() -> dict[str, str]:
+    """The environment of a shell in which this Python's scripts come first."""
+    scripts = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"]}
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """The MD5 that DVC recorded for every output."""
+    lock = YAML(typ="safe", pure=True).load(folder / "dvc.lock")
+    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
+
+
+def unmeasured(folder: Path) -> dict[str, str]:
+    """The MD5 that DVC recorded for every output that is the same on every machine and at every time."""
+    return {path: digest for path, digest in outputs(folder).items() if path not in MEASURED}
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Every file at a final name under data, models and reports, and the MD5 of its content."""
+    found = (path for top in ("data", "models", "reports") for path in (folder / top).rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in found}
+    return {name: _digest(path) for name, path in sorted(names.items()) if "/." not in name}
+
+
+def leftovers(folder: Path) -> list[str]:
+    """What unfinished stages have under data, models and reports: parts, and the state of a training."""
+    hidden = [path for top in ("data", "models", "reports") for path in (folder / top).rglob(".*")]
+    states = (folder / "models/.unfinished").glob("*")
+    found = [*(path for path in hidden if path.name != ".unfinished"), *states]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
