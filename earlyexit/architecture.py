@@ -17,6 +17,7 @@ def _row(value: Any) -> Any:
 
 V2Row = Annotated[tuple[Expansion, Channels, Repeats, Stride], BeforeValidator(_row)]
 V1Row = Annotated[tuple[Channels, Repeats, Stride], BeforeValidator(_row)]
+MOST_WEIGHTS = 2**26  # a hundred times what a microcontroller holds
 Pixel = Annotated[float, Field(ge=0, le=255)]
 
 
@@ -52,7 +53,7 @@ class MobileNetV2Table(_Table):
     """MobileNetV2: inverted residuals with ReLU6, rows of (expansion, channels, repeats, stride); Sandler 2018."""
 
     family: Literal["mobilenet_v2"] = "mobilenet_v2"
-    blocks: Annotated[list[V2Row], Field(min_length=1)]
+    blocks: Annotated[list[V2Row], Field(min_length=1, max_length=64)]
     last: Channels
 
     def block_list(self) -> list[Block]:
@@ -64,7 +65,7 @@ class MobileNetV1Table(_Table):
     """MobileNetV1: depthwise-separable blocks with ReLU, rows of (channels, repeats, stride); Howard et al. 2017."""
 
     family: Literal["mobilenet_v1"] = "mobilenet_v1"
-    blocks: Annotated[list[V1Row], Field(min_length=1)]
+    blocks: Annotated[list[V1Row], Field(min_length=1, max_length=64)]
 
     def block_list(self) -> list[Block]:
         """Return the blocks one by one, named block1, block2, ...; a row's stride belongs to its first block."""
@@ -78,10 +79,10 @@ class Architecture(_Frozen):
     """A network: backbone, input size, and the block after which each early exit sits (none for the baseline)."""
 
     backbone: BackboneTable
-    resolution: int
+    resolution: Annotated[int, Field(ge=1, le=4096)]
     exits: list[str] = []
     head: Literal["separable", "pooled"] = "pooled"
-    head_channels: list[int] = []
+    head_channels: list[Channels] = []
 
     @property
     def outputs(self) -> list[str]:
@@ -109,6 +110,21 @@ class Architecture(_Frozen):
         """Turn uint8 pixels into the float32 values that the network sees, any shape."""
         table = self.backbone
         return (images.astype(np.float32) - np.float32(table.input_offset)) / np.float32(table.input_divisor)
+
+    @model_validator(mode="after")
+    def _holdable(self) -> Self:
+        table = self.backbone
+        width, weights = table.scaled(table.stem), 0
+        for block in table.block_list():
+            weights += width * block.expansion * (width * (block.expansion > 1) + 9 + block.channels)
+            width = block.channels
+        if isinstance(table, MobileNetV2Table):
+            weights += width * table.scaled(table.last)
+        if weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"model.{table.family}: {weights:,} weights, more than {MOST_WEIGHTS:,}; fewer channels fit"
+            )
+        return self
 
     @model_validator(mode="after")
     def _exits_fit(self) -> Self:

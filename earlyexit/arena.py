@@ -21,6 +21,7 @@ from earlyexit import flatbuffer
 
 _ALIGNMENT = 16  # of every tensor in the arena: MicroArenaBufferAlignment() in TFLM
 _ARENA_BYTES = 1 << 24  # what the measured arena lies in; a tight one ends the process instead of raising
+_PATIENCE = 300  # seconds; it takes one
 _PROBE = f"""
 import sys
 from tflite_micro import runtime
@@ -61,14 +62,18 @@ def measure(model: bytes) -> Arena:
             `flatbuffer.compact`), or TFLM cannot load it.
     """
     _check_weights(model)
-    process = subprocess.run([sys.executable, "-P", "-c", _PROBE], input=model, capture_output=True, check=False)
+    command = [sys.executable, "-P", "-c", _PROBE]
+    try:
+        process = subprocess.run(command, input=model, capture_output=True, check=False, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"TFLM does not load the model within {_PATIENCE} seconds") from error
     printed = process.stderr.decode(errors="replace")
     if process.returncode != 0:
         raise ValueError(f"TFLM cannot load the model (exit code {process.returncode}): {_reason(printed)}")
     lines = re.findall(r"^\[RecordingMicroAllocator\] Arena allocation (\w+) (\d+) bytes\r?$", printed, re.MULTILINE)
     sizes = {name: int(size) for name, size in lines}
     if sizes.keys() != {"head", "tail", "total"} or sizes["head"] + sizes["tail"] != sizes["total"]:
-        raise RuntimeError(f"this version of tflite-micro reports its arena in another way: {printed!r}")
+        raise ValueError(f"this version of tflite-micro reports its arena in another way: {printed!r}")
     return Arena(**sizes)
 
 

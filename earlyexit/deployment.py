@@ -3,9 +3,10 @@
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from earlyexit import flatbuffer
 from earlyexit.files import read_json, write_json
@@ -13,6 +14,23 @@ from earlyexit.labels import CLASSES
 from earlyexit.runtime import Quantization, Segment, quantize_images
 
 MANIFEST = "manifest.json"
+
+
+class _Entry(BaseModel):
+    file: Annotated[str, Field(pattern=r"^\w+\.tflite$")]  # beside the manifest, nowhere else
+    sha256: str
+    classifier: Annotated[str, Field(pattern=r"^(exit\d{1,3}|final)$")]
+    macs: Annotated[int, Field(ge=0)]
+
+
+class _Pixels(BaseModel):
+    offset: Annotated[float, Field(ge=0, le=255)]
+    divisor: Annotated[float, Field(gt=0, le=255)]
+
+
+class _Manifest(BaseModel):
+    segments: Annotated[list[_Entry], Field(min_length=1, max_length=1000)]
+    pixels: _Pixels
 
 
 @dataclass(frozen=True)
@@ -83,19 +101,20 @@ def load(folder: Path) -> Deployment:
     Raises:
         FileNotFoundError, ValueError: naming the file; a segment that is not the one the manifest was written for.
     """
-    manifest = read_json(folder / MANIFEST)
     try:
-        entries = manifest["segments"]
-        models = [_checked(folder / entry["file"], entry["sha256"]) for entry in entries]
-        return Deployment(
-            names=[entry["classifier"] for entry in entries],
-            models=models,
-            macs=[entry["macs"] for entry in entries],
-            offset=manifest["pixels"]["offset"],
-            divisor=manifest["pixels"]["divisor"],
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / MANIFEST}: not a manifest of segments ({error!r})") from error
+        manifest = _Manifest.model_validate(read_json(folder / MANIFEST))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the whole file"
+        raise ValueError(f"{folder / MANIFEST}: not a manifest of segments: {field}: {first['msg']}") from error
+    entries = manifest.segments
+    return Deployment(
+        names=[entry.classifier for entry in entries],
+        models=[_checked(folder / entry.file, entry.sha256) for entry in entries],
+        macs=[entry.macs for entry in entries],
+        offset=manifest.pixels.offset,
+        divisor=manifest.pixels.divisor,
+    )
 
 
 def macs(model: bytes) -> int:

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
 
 from earlyexit import policy
+from earlyexit.labels import CLASSES
 from earlyexit.statistics import accuracy
 
 
@@ -32,8 +34,13 @@ class Evaluation:
 
 
 def save(path: Path, evaluation: Evaluation) -> None:
-    """Write `evaluation` as safetensors."""
-    save_file({name: np.ascontiguousarray(value) for name, value in vars(evaluation).items()}, path)
+    """Write `evaluation` as safetensors.
+
+    Raises:
+        ValueError: shapes or types are not those of an evaluation, or a logit is NaN or infinite.
+    """
+    _check(evaluation)
+    path.write_bytes(serialize({name: np.ascontiguousarray(value) for name, value in vars(evaluation).items()}))
 
 
 def load(path: Path) -> Evaluation:
@@ -49,7 +56,12 @@ def load(path: Path) -> Evaluation:
     expected = {field.name for field in fields(Evaluation)}
     if tensors.keys() != expected:
         raise ValueError(f"{path}: holds {sorted(tensors)}, not {sorted(expected)}; rerun the evaluate stage")
-    return Evaluation(**tensors)
+    evaluation = Evaluation(**tensors)
+    try:
+        _check(evaluation)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; rerun the evaluate stage") from None
+    return evaluation
 
 
 def report(evaluation: Evaluation) -> dict[str, Any]:
@@ -66,6 +78,22 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
             for name, fp32, int8 in zip(names, evaluation.fp32_early_exit, evaluation.int8_early_exit, strict=True)
         },
     }
+
+
+def _check(evaluation: Evaluation) -> None:
+    n, classifiers = len(evaluation.labels), len(evaluation.int8_early_exit)
+    for name, array in vars(evaluation).items():
+        vector, early_exit = name in ("ids", "labels"), name.endswith("early_exit")
+        shape = (n,) if vector else (classifiers if early_exit else 1, n, 2)
+        dtype = np.int64 if vector else np.float32 if name.startswith("fp32") else np.int8
+        if array.shape != shape or array.dtype != dtype or array.size == 0:
+            raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}, not empty")
+        if not vector and not (finite := np.isfinite(array).all((1, 2))).all():
+            bad = np.flatnonzero(~finite)[0]
+            count = int((~np.isfinite(array[bad]).all(1)).sum())
+            raise ValueError(f"{name}: classifier {bad + 1} has NaN or infinite logits on {count} of {n} images")
+    if not np.isin(evaluation.labels, range(len(CLASSES))).all():
+        raise ValueError("a label is neither 0 nor 1")
 
 
 def _accuracy(logits: np.ndarray, evaluation: Evaluation) -> dict[str, float]:

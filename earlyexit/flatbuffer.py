@@ -2,8 +2,9 @@
 
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import flatbuffers
@@ -13,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from earlyexit.quiet import quiet
 
 _IDENTIFIER = b"TFL3"
+_MOST_DIMENSIONS = 8
 _BUFFER_ALIGNMENT = 16  # Buffer.data in TensorFlow Lite's schema.fbs: force_align
 
 
@@ -22,6 +24,25 @@ def _names(enumeration: type) -> dict[int, str]:
 
 _OPERATORS = _names(schema.BuiltinOperator)
 _TYPES = _names(schema.TensorType)
+_DAMAGE = (
+    struct.error,
+    ValueError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+)  # what the schema's code raises
+# Of each table the fields that are strings (None) or vectors of tables: all that unpacking copies.
+_COPIED: dict[str, Any] = {
+    "Description": None,
+    "OperatorCodes": {"CustomCode": None},
+    "Subgraphs": {"Name": None, "Tensors": {"Name": None, "VariantTensors": {}}, "Operators": {}},
+    "Buffers": {},
+    "Metadata": {"Name": None},
+    "SignatureDefs": {"SignatureKey": None, "Inputs": {"Name": None}, "Outputs": {"Name": None}},
+    "ExternalBufferGroups": {"Name": None},
+    "ExternalBuffers": {"Packing": None},
+}
 
 
 @dataclass(frozen=True)
@@ -80,12 +101,16 @@ def compact(model: bytes) -> bytes:
         for tensor in graph.tensors:
             tensor.quantization = _trimmed(tensor.quantization)
     _share_buffers(content)
-    return pack(content)
+    return pack(content, limit=len(model))
 
 
-def pack(content: Any) -> bytes:
-    """Return the ModelT `content` as a .tflite file in which vectors of equal content are stored once."""
-    builder = _SharingBuilder()
+def pack(content: Any, limit: int | None = None) -> bytes:
+    """Return the ModelT `content` as a .tflite file in which vectors of equal content are stored once.
+
+    Raises:
+        ValueError: these vectors have more than `limit` bytes.
+    """
+    builder = _SharingBuilder(limit)
     builder.Finish(content.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
 
@@ -132,13 +157,18 @@ class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
     Offsets in a flatbuffer point forward to what was written before, so one vector can have any number of owners.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None) -> None:
         super().__init__(1024)
         self._offsets: dict[tuple[str, bytes], int] = {}
+        self._left = limit
 
     def CreateNumpyVector(self, x: np.ndarray[Any, Any]) -> int:  # noqa: N802
         key = (x.dtype.str, x.tobytes())
         if key not in self._offsets:
+            if self._left is not None:
+                self._left -= x.nbytes
+                if self._left < 0:
+                    raise ValueError("damaged .tflite file: its vectors overlap")
             self._offsets[key] = super().CreateNumpyVector(x)
         return self._offsets[key]
 
@@ -151,12 +181,77 @@ def _unpacked(model: bytes) -> Any:
     if bytes(model[4:8]) != _IDENTIFIER:
         raise ValueError(f"not a .tflite file: bytes 4 to 8 are {bytes(model[4:8])!r}, expected {_IDENTIFIER!r}")
     try:
-        content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    except (struct.error, ValueError, TypeError) as error:
+        root = schema.Model.GetRootAs(model, 0)
+        _check_extent(root, len(model))
+        content = schema.ModelT.InitFromObj(root)
+        _check_numbers(content, len(model))
+    except _DAMAGE as error:
         raise ValueError(f"damaged .tflite file of {len(model):,} bytes: {error}") from error
-    if not (content.subgraphs and content.buffers and content.operatorCodes):
-        raise ValueError(f"damaged .tflite file of {len(model):,} bytes: no subgraph, buffer or operator code")
     return content
+
+
+def _check_extent(root: Any, size: int) -> None:
+    """Refuse a file of overlapping tables: a small one can stand for gigabytes once it is unpacked."""
+    if any(total > size for total in accumulate(_copied(root, _COPIED))):
+        raise ValueError("its tables overlap")
+    for graph in map(root.Subgraphs, range(root.SubgraphsLength())):
+        if any(graph.Tensors(i).Sparsity() is not None for i in range(graph.TensorsLength())):
+            raise ValueError("sparse tensors are unknown")
+        for entry in map(graph.Operators, range(graph.OperatorsLength())):
+            strings = entry.BuiltinOptionsType() == schema.BuiltinOptions.VarHandleOptions
+            if strings or entry.BuiltinOptions2Type() != schema.BuiltinOptions2.NONE:
+                raise ValueError("StableHLO operators and variables are unknown")
+
+
+def _copied(table: Any, fields: dict[str, Any]) -> Iterator[int]:
+    """Yield the bytes of each string and of each vector of tables, the latter before its tables are looked at."""
+    for name, below in fields.items():
+        if below is None:
+            yield len(getattr(table, name)() or b"")
+            continue
+        count = getattr(table, f"{name}Length")()
+        yield 4 * count
+        for number in range(count):
+            yield from _copied(getattr(table, name)(number), below)
+
+
+def _check_numbers(content: Any, size: int) -> None:
+    """Refuse numbers of tensors, buffers and operator codes that there are not, and shapes that are none."""
+    if not (content.subgraphs and content.buffers and content.operatorCodes):
+        raise ValueError("no subgraph, buffer or operator code")
+    codes, buffers = len(content.operatorCodes), len(content.buffers)
+    for graph in content.subgraphs:
+        tensors = len(graph.tensors)
+        ends = [
+            graph.inputs,
+            graph.outputs,
+            *(end for entry in graph.operators for end in (entry.inputs, entry.outputs)),
+        ]
+        if sum(map(len, ends)) > size:
+            raise ValueError("its lists of tensors overlap")
+        _check_range("tensor", [*graph.inputs, *graph.outputs], tensors)
+        _check_range("operator code", [entry.opcodeIndex for entry in graph.operators], codes)
+        _check_range("buffer", [tensor.buffer for tensor in graph.tensors], buffers)
+        for entry in graph.operators:
+            _check_range("tensor", [*entry.inputs], tensors, first=-1)  # -1: an optional input left out
+            _check_range("tensor", [*entry.outputs], tensors)
+        for tensor in graph.tensors:
+            shape = () if tensor.shape is None else tensor.shape
+            if len(shape) > _MOST_DIMENSIONS or min(shape, default=0) < 0:
+                raise ValueError(f"a tensor of {len(shape)} dimensions, the smallest {min(shape, default=0)}")
+            record = tensor.quantization
+            if record is not None and _count(record.scale) != _count(record.zeroPoint):
+                raise ValueError(f"{_count(record.scale)} scales with {_count(record.zeroPoint)} zero points")
+
+
+def _count(vector: Any) -> int:
+    return 0 if vector is None else len(vector)
+
+
+def _check_range(what: str, numbers: list[int], count: int, first: int = 0) -> None:
+    for number in numbers:
+        if not first <= number < count:
+            raise ValueError(f"{what} {number} of {count}")
 
 
 def _parsed(model: bytes) -> Any:
@@ -169,6 +264,10 @@ def _parsed(model: bytes) -> Any:
                 raise ValueError(f"damaged .tflite file: buffer {number} ends at byte {end:,} of {len(model):,}")
             buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
         buffer.offset = buffer.size = 0
+    # A vector that several buffers share is one, with one address.
+    places = {(buffer.data.ctypes.data, len(buffer.data)) for buffer in content.buffers if buffer.data is not None}
+    if sum(length for _, length in places) > len(model):
+        raise ValueError(f"damaged .tflite file of {len(model):,} bytes: its buffers overlap")
     return content
 
 
@@ -193,15 +292,18 @@ def _trimmed(quantization: Any) -> Any:
 def _share_buffers(content: Any) -> None:
     """Keep one buffer of each content that a tensor uses; number 0 is the empty one by convention."""
     numbers = {b"": 0}
+    shared: dict[int, int] = {}
     buffers = [schema.BufferT()]
     for graph in content.subgraphs:
         for tensor in graph.tensors:
-            buffer = content.buffers[tensor.buffer]
-            data = b"" if buffer.data is None else bytes(buffer.data)
-            if data not in numbers:
-                numbers[data] = len(buffers)
-                buffers.append(buffer)
-            tensor.buffer = numbers[data]
+            if tensor.buffer not in shared:
+                buffer = content.buffers[tensor.buffer]
+                data = b"" if buffer.data is None else bytes(buffer.data)
+                if data not in numbers:
+                    numbers[data] = len(buffers)
+                    buffers.append(buffer)
+                shared[tensor.buffer] = numbers[data]
+            tensor.buffer = shared[tensor.buffer]
     content.buffers = buffers
 
 
@@ -209,7 +311,8 @@ def _name(code: Any) -> str:
     # Codes up to 127 used to have a field of one byte, which old readers still look at.
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == schema.BuiltinOperator.CUSTOM and code.customCode is not None:
-        return str(code.customCode.decode())
+        name = str(code.customCode.decode())
+        return name if name.isprintable() else repr(name)
     return _OPERATORS.get(number, f"BUILTIN_{number}")
 
 
@@ -240,6 +343,8 @@ def _operator(name: str, tensors: list[Tensor], inputs: Iterable[int], outputs: 
 def _macs(name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> int:
     if name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
         return 0
+    if len(inputs) < 2 or len(inputs[1].shape) < 2 or not outputs:
+        raise ValueError(f"damaged .tflite file: {name} without weights or output")
     weights = inputs[1].shape
     # Multiplications for one value of the output: (out, height, width, in), (1, height, width, out) or (out, in).
     each = math.prod(weights[1:3] if name == "DEPTHWISE_CONV_2D" else weights[1:])

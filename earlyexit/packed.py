@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,18 @@ from earlyexit.labels import CLASSES
 from earlyexit.splits import SPLITS
 
 COLUMNS = ["id", "split", "label", "person_share"]
+# What NumPy passes on where a header, a Python literal, is damaged.
+_DAMAGE = (
+    ValueError,
+    EOFError,
+    OSError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    TokenError,
+)
 
 
 @dataclass(frozen=True)
@@ -79,28 +92,38 @@ def balanced_up_to(labels: NDArray[np.int64], n: int, seed: int) -> NDArray[np.i
     Raises:
         ValueError: a class has no row at all.
     """
-    rarest = int(np.bincount(labels, minlength=len(CLASSES)).min())
+    counts = np.bincount(labels, minlength=len(CLASSES))
+    rarest = int(counts.min())
+    if rarest == 0:
+        raise ValueError(
+            f"none of the {len(labels)} images has label {counts.argmin()} ({CLASSES[int(counts.argmin())]}); an even "
+            "number of images, half of each class, needs both"
+        )
     return balanced(labels, min(n, 2 * rarest), seed)
 
 
 def _open_array(path: Path) -> NDArray[np.uint8]:
     try:
-        images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: not a whole .npy file ({error}); run the prepare stage again") from None
+        images: NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="r")  # never unpickles, opens no zip
+    except _DAMAGE as error:
+        raise ValueError(f"{path}: not a whole .npy file ({_line(error)}); run the prepare stage again") from None
     shape = images.shape
     if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
         raise ValueError(f"{path}: uint8 of shape (images, R, R, 3) expected, found {images.dtype} of shape {shape}")
     return images
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
 def _read_index(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"id": np.int64, "split": str, "label": np.int64})
-    except ValueError as error:
-        raise ValueError(f"{path}: not a table of {', '.join(COLUMNS)} ({error})") from None
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path}: not a table of {', '.join(COLUMNS)} ({_line(error)})") from None
     if list(table.columns) != COLUMNS:
-        raise ValueError(f"{path}: columns {', '.join(COLUMNS)} expected, found {', '.join(table.columns)}")
+        raise ValueError(f"{path}: columns {', '.join(COLUMNS)} expected, found {[*map(str, table.columns)]}")
     if not table["label"].isin((0, 1)).all():
         raise ValueError(f"{path}: a label is neither 0 nor 1")
     if table.duplicated(["split", "id"]).any():

@@ -1,5 +1,6 @@
 """params.yaml as typed objects that refuse unknown, missing or mistyped keys."""
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from earlyexit.architecture import Architecture, BackboneTable, MobileNetV1Table, MobileNetV2Table
+from earlyexit.architecture import Architecture, BackboneTable, Channels, MobileNetV1Table, MobileNetV2Table
 
 
 def _ascending(values: list[int]) -> list[int]:
@@ -17,11 +18,20 @@ def _ascending(values: list[int]) -> list[int]:
     return values
 
 
+# ruamel.yaml passes on what Python says of a date, a number or a bool that is none, and of too deep a nesting.
+_NO_YAML = (YAMLError, ValueError, KeyError, TypeError, RecursionError)
+_Short = reprlib.Repr()
+_Short.maxstring = _Short.maxother = _Short.maxlong = 200
+
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+NonNegative = Annotated[float, Field(ge=0, le=1e6)]
+Epochs = Annotated[int, Field(ge=0, le=100_000)]
+Images = Annotated[int, Field(le=1_000_000)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Percentile = Annotated[int, Field(ge=0, le=100)]
+FilePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+Url = Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s/]+\S*$")]
 
 
 class Section(BaseModel):
@@ -30,14 +40,27 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class PersonArea(Section):
+    """The share of the image that a person box must cover, by label rule."""
+
+    vww: Annotated[Share, Field(lt=1)]
+    mlperf: Annotated[Share, Field(lt=1)]
+
+
 class DataParams(Section):
     """Where the photographs come from and how they become labelled arrays."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: FilePath
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    train_images: Annotated[int, Field(ge=16, multiple_of=2)]
-    val_images: Annotated[int, Field(ge=4, multiple_of=2)]
-    min_person_area: Annotated[Share, Field(lt=1)]
+    train_images: Annotated[int, Field(ge=16, le=1_000_000, multiple_of=2)]
+    val_images: Annotated[int, Field(ge=4, le=1_000_000, multiple_of=2)]
+    coco_url: Url
+    minival_url: Url
+    mlperf_tiny_url: Url
+    checksums: FilePath
+    val_share: Annotated[float, Field(gt=0, le=0.5)]
+    label_rule: Literal["vww", "mlperf"]
+    min_person_area: PersonArea
     resolution: Annotated[int, Field(ge=32, le=1024, multiple_of=8)]
     calibration_share: Annotated[float, Field(gt=0, le=0.5)]
     max_skipped: Share
@@ -59,7 +82,7 @@ class ExitParams(Section):
     """Where the early exits sit, for either backbone, and what their heads look like."""
 
     head: Literal["separable", "pooled"]
-    channels: Annotated[list[Count], Field(min_length=1)]
+    channels: Annotated[list[Channels], Field(min_length=1)]
     mobilenet_v2: Annotated[list[str], Field(min_length=1)]
     mobilenet_v1: Annotated[list[str], Field(min_length=1)]
 
@@ -79,13 +102,15 @@ class TrainParams(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     threads: Annotated[int, Field(ge=1, le=1024)]
+    processes: Annotated[int, Field(ge=1, le=1024)]
+    precision: Literal["float32", "bfloat16", "float16"]
 
 
 class Recipe(Section):
     """One training run: AdamW under a one-cycle schedule; 0 epochs leave the network as it is."""
 
-    epochs: Annotated[int, Field(ge=0)]
-    batch_size: Annotated[int, Field(ge=2)]
+    epochs: Epochs
+    batch_size: Annotated[Images, Field(ge=2)]
     learning_rate: Positive
     weight_decay: NonNegative
 
@@ -93,8 +118,8 @@ class Recipe(Section):
 class BaselineParams(Recipe):
     """Training of the network without early exits, from random weights or from a file."""
 
-    pretrained: Annotated[str, Field(min_length=1)] | None
-    small_epochs: Annotated[int, Field(ge=0)]
+    pretrained: FilePath | None
+    small_epochs: Epochs
 
     @model_validator(mode="after")
     def _some_at_full_size(self) -> Self:
@@ -135,7 +160,7 @@ class JointParams(DistilledRecipe):
 class ExportParams(Section):
     """Parity check of the exported network."""
 
-    images: Annotated[int, Field(ge=1)]
+    images: Annotated[Images, Field(ge=1)]
     tolerance: Positive
 
 
@@ -143,7 +168,7 @@ class PtqParams(Section):
     """INT8 post-training quantization (Section II-B)."""
 
     quantizer: Literal["litert", "tensorflow"]
-    images: Annotated[int, Field(ge=2, multiple_of=2)]
+    images: Annotated[Images, Field(ge=2, multiple_of=2)]
 
 
 class CalibrateParams(Section):
@@ -155,7 +180,7 @@ class CalibrateParams(Section):
 class BenchmarkParams(Section):
     """Latency measurement."""
 
-    passes: Annotated[int, Field(ge=1)]
+    passes: Annotated[int, Field(ge=1, le=10_000)]
 
 
 class FirmwareParams(Section):
@@ -167,7 +192,7 @@ class FirmwareParams(Section):
 class EmulateParams(Section):
     """Runs on the emulated Cortex-M4."""
 
-    images: Count
+    images: Annotated[Images, Field(ge=1)]
 
 
 class Limit(Section):
@@ -246,7 +271,7 @@ def load(path: Path | str = "params.yaml") -> Params:
         raise FileNotFoundError(f"{path}: not found; run from the folder that holds params.yaml")
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
+    except _NO_YAML as error:
         raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     try:
         return Params.model_validate(content)
@@ -267,7 +292,7 @@ def overridden(params: Params, overrides: Sequence[str]) -> Params:
             raise ValueError(f"{override}: no value; write name=value, e.g. data.resolution=88")
         try:
             value = YAML(typ="safe", pure=True).load(text)
-        except YAMLError as error:
+        except _NO_YAML as error:
             raise ValueError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
         _replace(content, name, value)
     try:
@@ -288,13 +313,14 @@ def _replace(content: dict[str, Any], name: str, value: Any) -> None:
 
 def _describe(item: Any) -> str:
     leaf = ".".join(str(part) for part in item["loc"])
+    leaf = leaf if leaf.isprintable() and len(leaf) <= 200 else _Short.repr(leaf)
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "model_type":
-        return f"{leaf or 'the whole file'}: must be a section of params (got {item['input']!r})"
+        return f"{leaf or 'the whole file'}: must be a section of params (got {_Short.repr(item['input'])})"
     if item["type"] == "missing":
         return f"{leaf}: missing"
     if item["type"] == "extra_forbidden":
         return f"{leaf}: unknown; check the spelling"
     if item["type"] == "value_error":
         return f"{leaf}: {message}" if leaf else message
-    return f"{leaf}: {message} (got {item['input']!r})"
+    return f"{leaf}: {message} (got {_Short.repr(item['input'])})"

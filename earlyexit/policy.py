@@ -11,7 +11,13 @@ import numpy as np
 
 
 def margins(logits: np.ndarray) -> np.ndarray:
-    """Return |z1 - z0| of INT8 logits (..., 2) as int64 (...), between 0 and 255."""
+    """Return |z1 - z0| of INT8 logits (..., 2) as int64 (...), between 0 and 255.
+
+    Raises:
+        ValueError: the logits are no INT8: of a NaN or an infinity there is no margin.
+    """
+    if logits.dtype != np.int8:
+        raise ValueError(f"margins need INT8 logits, these are {logits.dtype}")
     wide = logits.astype(np.int64)
     found: np.ndarray = np.abs(wide[..., 1] - wide[..., 0])
     return found

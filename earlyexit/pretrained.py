@@ -186,7 +186,7 @@ def _from_layers(network: EarlyExitNetwork, state: dict[str, Tensor], path: Path
         if match := _TENSOR.fullmatch(name):
             numbered.setdefault(match[1], {})[match[2]] = state[name]
         else:
-            unknown.append(name)
+            unknown.append(name if name.isprintable() else repr(name))
     if not numbered:
         raise ValueError(
             f"{path} does not fit the network: its names are neither a baseline's own (blocks.stem.conv.weight, ...) "

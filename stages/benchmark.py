@@ -11,13 +11,13 @@ from stages import run
 
 def main() -> None:
     """Time both networks on the val split, check every decision, write models/latency.json."""
+    passes = load().benchmark.passes
     baseline = deployment.load(Path("models/int8/baseline"))
     network = deployment.load(Path("models/int8/early_exit"))
     limits = thresholds.load("models/thresholds.json")
     logits = evaluation.load(Path("models/evaluation/val.safetensors")).int8_early_exit
     rows = [limits.margins[percentile] for percentile in limits.table]
     images = network.quantize(open_split("data/packed", "val").images)
-    passes = load().benchmark.passes
     measured = latency.measure(baseline.segments()[0], network.segments(), rows, images, passes)
     for percentile, row, outcomes in zip(limits.table, rows, measured.outcomes, strict=True):
         decisions = policy.decide(logits, row)

@@ -7,16 +7,19 @@ from earlyexit.files import write_json
 from earlyexit.packed import open_split
 from earlyexit.params import load
 from earlyexit.runtime import all_logits
-from earlyexit.thresholds import calibrate
+from earlyexit.thresholds import calibrate, check_classes
 from stages import run
 
 
 def main() -> None:
     """Run the INT8 segments on the calibration split, write models/thresholds.json."""
+    percentiles = load().calibrate.percentiles
     network = deployment.load(Path("models/int8/early_exit"))
     split = open_split("data/packed", "calibration")
+    check_classes(split.labels)
     logits = all_logits(network.segments(), network.quantize(split.images), "calibration images")
-    thresholds = calibrate(policy.margins(logits), load().calibrate.percentiles, network.names, network.logits_scales())
+    margins, answers = policy.margins(logits), policy.labels(logits)
+    thresholds = calibrate(margins, percentiles, network.names, network.logits_scales(), answers)
     write_json("models/thresholds.json", thresholds.model_dump())
     thresholds.print_summary()
 

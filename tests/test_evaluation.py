@@ -63,6 +63,40 @@ def test_a_file_of_other_tensors(tmp_path: Path, found: Evaluation, change: str)
         evaluation.load(path)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("name", "row"), [("fp32_baseline", 0), ("fp32_early_exit", 1)])
+def test_logits_that_are_not_finite(tmp_path: Path, found: Evaluation, name: str, row: int, value: float) -> None:
+    path = tmp_path / "val.safetensors"
+    getattr(found, name)[row, 3:5, 1] = value
+    message = f"{name}: classifier {row + 1} has NaN or infinite logits on 2 of 40 images"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        evaluation.save(path, found)
+    assert not path.exists()
+    save_file(vars(found), path)
+    with pytest.raises(ValueError, match=rf"val\.safetensors: {message}; rerun the evaluate stage"):
+        evaluation.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": np.arange(39)}, r"ids is int64 \(39,\), expected int64 \(40,\)"),
+        ({"labels": np.full(40, 2)}, "a label is neither 0 nor 1"),
+        ({"int8_baseline": np.zeros((1, 40, 2), np.int16)}, "int8_baseline is int16"),
+        ({"fp32_early_exit": np.zeros((2, 40, 2), np.float32)}, r"fp32_early_exit is float32 \(2, 40, 2\), expected"),
+        ({"fp32_baseline": np.zeros((1, 40, 3), np.float32)}, "fp32_baseline is"),
+        ({"int8_early_exit": np.zeros((0, 40, 2), np.int8)}, r"fp32_early_exit is float32 \(3, 40, 2\), expected"),
+    ],
+)
+def test_tensors_of_another_shape_or_type(
+    tmp_path: Path, found: Evaluation, change: dict[str, np.ndarray], message: str
+) -> None:
+    path = tmp_path / "val.safetensors"
+    save_file(vars(found) | change, path)
+    with pytest.raises(ValueError, match=rf"val\.safetensors: {message}.*rerun the evaluate stage"):
+        evaluation.load(path)
+
+
 def test_report_has_every_classifier_before_and_after_quantization(found: Evaluation) -> None:
     report = evaluation.report(found)
     assert list(report) == ["n", "baseline", "exit1", "exit2", "final"]

@@ -1,19 +1,24 @@
 import copy
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from earlyexit.network import EarlyExitNetwork
 from earlyexit.params import Params, load
+from stages import run
 
 SOURCE = Path(__file__).parents[1] / "params.yaml"
 CONTENT: dict[str, Any] = YAML(typ="safe", pure=True).load(SOURCE.read_text(encoding="utf-8"))
@@ -29,7 +34,6 @@ def leaves(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 LEAVES = dict(leaves(CONTENT))
-NOT_NULL = sorted(leaf for leaf, value in LEAVES.items() if value is not None)
 SECTIONS = sorted({leaf.rpartition(".")[0] for leaf in LEAVES})
 
 
@@ -64,18 +68,145 @@ def complaints(folder: Path, content: Any) -> list[str]:
     return [line.removeprefix(f"{path}: ") for line in lines]
 
 
-def fits(value: Any, junk: Any) -> bool:
-    """Whether a leaf that now holds `value` may take `junk` for its type."""
-    if isinstance(value, bool) or isinstance(junk, bool):
-        return isinstance(value, bool) and isinstance(junk, bool)
-    if isinstance(value, float):
-        return isinstance(junk, int | float) and math.isfinite(junk)
-    if value is None:
-        return isinstance(junk, str) or junk is None
-    return type(value) is type(junk)
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    return SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
-JUNK = [None, True, "0.1", "one", math.nan, math.inf, -math.inf, {}, {"a": 1}]
+def leaf_schemas(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every leaf that must be given, with its JSON schema."""
+    for key in section["required"]:
+        schema = resolved(section["properties"][key])
+        if "properties" in schema:
+            yield from leaf_schemas(schema, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", schema
+
+
+SCHEMA = Params.model_json_schema()
+SCHEMAS = dict(leaf_schemas(SCHEMA))
+
+
+def fits(schema: dict[str, Any], value: Any) -> bool:
+    """Whether `value` is one that the JSON schema of a leaf allows; NaN and infinity never are."""
+    schema = resolved(schema)
+    if "anyOf" in schema:
+        return any(fits(option, value) for option in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return isinstance(value, str) and value in schema.get("enum", [schema.get("const")])
+    kind = schema["type"]
+    if kind == "null":
+        return value is None
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if kind == "string":
+        length = isinstance(value, str) and schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", 10**9)
+        return length and re.search(schema.get("pattern", "").replace("$", r"\Z"), value) is not None
+    if kind == "array":
+        if not isinstance(value, list) or not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 10**9):
+            return False
+        items = schema.get("prefixItems") or [schema["items"]] * len(value)
+        return all(map(fits, items, value))
+    if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else int | float):
+        return False
+    return (
+        (kind == "integer" or abs(value) <= sys.float_info.max)
+        and schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
+        and schema.get("exclusiveMinimum", -math.inf) < value < schema.get("exclusiveMaximum", math.inf)
+        and value % schema.get("multipleOf", 1 if kind == "integer" else value or 1) == 0
+    )
+
+
+JUNK: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.5,
+    64.0,
+    10**400,
+    -(10**400),
+    math.nan,
+    math.inf,
+    -math.inf,
+    "",
+    "0.1",
+    "one",
+    "\0",
+]
+JUNK += [
+    "x" * 5_000,
+    "$(touch x); `touch x`",
+    "a\nb: 1\n",
+    "\N{ZERO WIDTH JOINER}\x1b[2J",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    [None],
+]
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"), max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text("abc", max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def edges(schema: dict[str, Any], value: Any) -> list[Any]:
+    """Values about as far as a leaf that now holds `value` may go, on both sides of each bound."""
+    schema = resolved(schema)
+    if "anyOf" in schema:
+        return [edge for option in schema["anyOf"] for edge in edges(option, value)]
+    if schema.get("type") == "array":
+        items = schema.get("prefixItems") or [schema["items"]]
+        most = schema.get("maxItems", len(value))
+        replaced = [
+            [*value[:number], wrong, *value[number + 1 :]]
+            for number, item in enumerate(items)
+            for wrong in (*edges(item, value[number]), None, True, "one", math.nan, {})
+        ]
+        return [value[:-1], (value * (most + 1))[: most + 1], *replaced]
+    if schema.get("type") == "string":
+        return ["x" * (schema.get("maxLength", 0) + 1), *(f"{name} " for name in schema.get("enum", []))]
+    bounds = [schema[key] for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if key in schema]
+    if schema.get("type") == "integer":
+        return [bound + step for bound in bounds for step in (-1, 0, 1)]
+    return [
+        edge for bound in bounds for edge in (math.nextafter(bound, -math.inf), bound, math.nextafter(bound, math.inf))
+    ]
+
+
+WRONG = {
+    leaf: [value for value in (*edges(schema, LEAVES.get(leaf)), *JUNK) if not fits(schema, value)]
+    for leaf, schema in SCHEMAS.items()
+}
+AT_ONCE = max(map(len, WRONG.values()))
+# The stages that read params; the others never open the file.
+STAGES = sorted(
+    path.stem for path in (SOURCE.parent / "stages").glob("*.py") if "from earlyexit.params import" in path.read_text()
+)
+WRONG_SEED = "train.seed: Input should be greater than or equal to 0 (got -1)"
+# Strings that are bounded by what they name.
+BOUNDED_ELSEWHERE = {
+    "exits.mobilenet_v2": "names of blocks of the table",
+    "exits.mobilenet_v1": "names of blocks of the table",
+}
+
+
+def named(lines: list[str]) -> set[str]:
+    """The leaves that errors name, without the place in a list."""
+    return {re.sub(r"(\.\d+)+$", "", line.partition(":")[0]) for line in lines}
+
+
+def bounded(schema: dict[str, Any]) -> bool:
+    schema = resolved(schema)
+    if "anyOf" in schema:
+        return all(map(bounded, schema["anyOf"]))
+    if schema.get("type") == "array":
+        return all(map(bounded, schema.get("prefixItems") or [schema["items"]]))
+    if schema.get("type") in ("integer", "number"):
+        return all({bound, f"exclusive{bound.capitalize()}"} & schema.keys() for bound in ("minimum", "maximum"))
+    return schema.get("type") in ("boolean", "null") or bool({"maxLength", "pattern", "enum", "const"} & schema.keys())
 
 
 def test_the_default_params_are_whole() -> None:
@@ -88,17 +219,27 @@ def test_the_default_params_are_whole() -> None:
     )
 
 
-@pytest.mark.parametrize("junk", JUNK, ids=repr)
-def test_every_leaf_of_the_wrong_type_is_named_on_its_own_line(tmp_path: Path, junk: Any) -> None:
-    wrong = {leaf: junk for leaf, value in LEAVES.items() if not fits(value, junk)}
-    lines = complaints(tmp_path, changed(**wrong))
-    assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
+def test_the_schema_knows_every_leaf() -> None:
+    assert SCHEMAS.keys() == LEAVES.keys()
+    assert all(fits(schema, LEAVES[leaf]) for leaf, schema in SCHEMAS.items())
 
 
-def test_whole_numbers_are_needed(tmp_path: Path) -> None:
-    counts = [leaf for leaf, value in LEAVES.items() if type(value) is int and ".input_" not in leaf]
-    lines = complaints(tmp_path, changed(**dict.fromkeys(counts, 64.0)))
-    assert sorted(line.partition(":")[0] for line in lines) == sorted(counts)
+def test_every_leaf_is_bounded() -> None:
+    assert {leaf for leaf, schema in SCHEMAS.items() if not bounded(schema)} == BOUNDED_ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("number", range(AT_ONCE))
+def test_every_leaf_that_is_wrong_is_named(tmp_path: Path, number: int) -> None:
+    wrong = {leaf: values[number % len(values)] for leaf, values in WRONG.items()}
+    assert named(complaints(tmp_path, changed(**wrong))) == wrong.keys()
+
+
+@settings(max_examples=40)
+@given(values=st.dictionaries(st.sampled_from(sorted(SCHEMAS)), anything, min_size=1, max_size=12))
+def test_nothing_but_what_is_wrong_is_named(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
+    wrong = {leaf: value for leaf, value in values.items() if not fits(SCHEMAS[leaf], value)}
+    assume(wrong)
+    assert named(complaints(tmp_path_factory.mktemp("params"), changed(**wrong))) == wrong.keys()
 
 
 def test_every_missing_leaf_is_named(tmp_path: Path) -> None:
@@ -118,19 +259,17 @@ def test_every_unknown_leaf_is_named(tmp_path: Path) -> None:
     assert sorted(complaints(tmp_path, content)) == sorted(expected)
 
 
-@settings(max_examples=15)
-@given(wrong=st.dictionaries(st.sampled_from(NOT_NULL), st.sampled_from([None, {}]), min_size=1, max_size=8))
-def test_only_wrong_leaves_are_named(tmp_path_factory: pytest.TempPathFactory, wrong: dict[str, Any]) -> None:
-    lines = complaints(tmp_path_factory.mktemp("params"), changed(**wrong))
-    assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
-
-
 OUT_OF_RANGE: dict[str, list[Any]] = {
     "data.source": [""],
     "data.seed": [-1, 2**32],
     "data.train_images": [0, 17],
     "data.val_images": [2, 5],
-    "data.min_person_area": [-0.001, 1],
+    "data.min_person_area.vww": [-0.001, 1],
+    "data.min_person_area.mlperf": [-0.001, 1],
+    "data.coco_url": ["", "images.cocodataset.org", "file:///etc/passwd", "http:// host"],
+    "data.checksums": ["", "a\0b"],
+    "data.val_share": [0, 0.6],
+    "data.label_rule": ["coco"],
     "data.resolution": [0, 24, 100, 1032],
     "data.calibration_share": [0, 0.6],
     "data.max_skipped": [-0.1, 1.1],
@@ -156,6 +295,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "augment.contrast": [1],
     "train.device": ["gpu", "cuda:", "cpu0"],
     "train.threads": [0],
+    "train.processes": [0],
+    "train.precision": ["float64"],
     "baseline.epochs": [-1],
     "baseline.pretrained": [""],
     "baseline.batch_size": [1],
@@ -246,6 +387,25 @@ def test_a_file_that_is_no_params(tmp_path: Path, content: bytes, message: str) 
     assert all(line.startswith(f"{path}: ") for line in str(caught.value).splitlines())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: " + "[" * 5000, "data: 2001-99-99", "data: !!int x", "data: !!float x", "data: !!bool x",
+        "data: 1" + "0" * 5000,
+        '"a\\nb": 1', "data: {source: " + "x" * 100_000 + "}", "a: &a [1, 2]\nb: &b [*a, *a]\ndata: [*b, *b, *b]",
+        "data: {<<: x}", "? [a]\n: 1", "\0", "data: &x {source: *x}",
+    ],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_text_that_is_no_params_gives_short_lines(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError) as caught:
+        load(path)
+    lines = str(caught.value).split("\n")
+    assert all(line.startswith(f"{path}: ") and len(line) < 800 and line.isprintable() for line in lines)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"params\.yaml: not found"):
         load(tmp_path / "params.yaml")
@@ -302,3 +462,25 @@ def test_mobilenet_v1_is_mlperf_tinys() -> None:
     assert architecture.resolution == 96
     assert architecture.input_range == (0.0, 1.0)
     assert np.array_equal(architecture.normalize(np.array([51], np.uint8)), np.array([0.2], np.float32))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_ends_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    script = import_module(f"stages.{name}")
+    written(tmp_path, changed(**{"train.seed": -1}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, "models/joint", "models/new"])
+    with pytest.raises(SystemExit) as end:
+        run(script.main)
+    assert end.value.code == f"error: params.yaml: {WRONG_SEED}"
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_a_stage_ends_with_one_line_and_status_1(tmp_path: Path) -> None:
+    written(tmp_path, changed(**{"train.seed": -1}))
+    command = [sys.executable, "-m", "stages.download"]
+    environment = os.environ | {"PYTHONPATH": str(SOURCE.parent)}
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr == f"error: params.yaml: {WRONG_SEED}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]

@@ -25,6 +25,12 @@ def test_margins_do_not_wrap_around(logits: Array) -> None:
     assert 0 <= found.min() <= found.max() <= 255
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_margins_are_those_of_int8(dtype: type) -> None:
+    with pytest.raises(ValueError, match=f"margins need INT8 logits, these are {np.dtype(dtype)}"):
+        policy.margins(np.full((1, 3, 2), 1, dtype))
+
+
 @given(int8_logits())
 def test_a_draw_is_no_person(logits: Array) -> None:
     assert policy.labels(logits).tolist() == [[int(b > a) for a, b in row] for row in logits]

@@ -15,8 +15,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from earlyexit import policy
 from earlyexit.architecture import Architecture
-from earlyexit.inference import accuracies, predict
+from earlyexit.inference import predict
 from earlyexit.network import ConvUnit, EarlyExitNetwork
 from earlyexit.params import load
 from earlyexit.pretrained import load_pretrained, settle_norms
@@ -317,7 +318,7 @@ def test_mlperf_tinys_weights_see_persons() -> None:
     images, labels = photographs(150)
     network = mlperf_tiny()
     found = predict(network, images, torch.device("cpu"))
-    assert accuracies(found, labels)[0] > 0.78  # the file says 85.3 % on other photographs
+    assert np.mean(policy.labels(found[0]) == labels) > 0.78  # the file says 85.3 % on other photographs
     np.testing.assert_allclose(predict(network.fold(), images, torch.device("cpu")), found, rtol=1e-4, atol=1e-4)
 
 

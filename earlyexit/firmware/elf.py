@@ -8,6 +8,7 @@ _ARM = 40
 _LOAD = 1
 _SYMBOLS, _STRINGS = 2, 3
 _FUNCTION = 2
+_LONGEST_NAME = 4096
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,25 @@ def _parse(content: bytes) -> Elf:
         kind, offset, _, address, size = struct.unpack_from("<IIIII", content, programs + number * program_size)
         if kind == _LOAD and size:
             loads.append(Load(address, _slice(content, offset, size)))
+        if sum(len(load.content) for load in loads) > len(content):
+            raise ValueError("what is loaded overlaps")
     headers = [
         struct.unpack_from("<IIIIIIIIII", content, sections + number * section_size) for number in range(section_count)
     ]
+    tables = [header for header in headers if header[1] == _SYMBOLS and headers[header[6]][1] == _STRINGS]
+    if len(tables) > 1:
+        raise ValueError(f"{len(tables)} symbol tables, expected one")
     symbols = {}
-    for header in headers:
-        if header[1] == _SYMBOLS and headers[header[6]][1] == _STRINGS:
-            names = _slice(content, *headers[header[6]][4:6])
-            symbols.update(_symbols(_slice(content, *header[4:6]), names))
+    for header in tables:
+        names = _slice(content, *headers[header[6]][4:6])
+        symbols.update(_symbols(_slice(content, *header[4:6]), names))
     return Elf(tuple(loads), symbols)
 
 
 def _symbols(table: bytes, names: bytes) -> dict[str, Symbol]:
     found = {}
     for name, value, size, info, _, section in struct.iter_unpack("<IIIBBH", table):
-        text = names[name : names.index(0, name)].decode()
+        text = names[name : names.index(0, name, name + _LONGEST_NAME)].decode()
         if text and section and not text.startswith("$"):  # $t, $d: where code and data begin, not symbols of anyone
             function = info & 15 == _FUNCTION
             found[text] = Symbol(value & ~1 if function else value, size, function)

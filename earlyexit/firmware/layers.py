@@ -14,6 +14,8 @@ from earlyexit.flatbuffer import Operator, Tensor
 
 Shape = tuple[int, int, int]
 
+_SMALLEST_SCALE = 2.0**-100  # far below any; 6 divided by it is finite in single precision
+_MOST_SHARED = 16  # times the size of a file that the weights of its operators may add up to
 _LARGEST_SHIFT = 30  # to the left: more does not fit into 32 bits
 _ACTIVATIONS = schema.ActivationFunctionType
 _LIMITS = {  # real values that the activation functions leave
@@ -162,12 +164,15 @@ def read(model: bytes, source: str) -> Segment:
         raise ValueError(f"{source}: {error}") from error
     if len(inputs) != 1 or len(outputs) not in (1, 2):
         raise ValueError(f"{source}: {len(inputs)} inputs and {len(outputs)} outputs, expected 1 and 1 or 2")
+    if sum(operator.weight_bytes for operator in operators) > _MOST_SHARED * len(model):
+        raise ValueError(f"{source}: damaged .tflite file: too many operators share their weights")
     content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     graph = content.subgraphs[0]
     layers = [
         _Reader(model, content, operator, entry, index, source).layer()
         for index, (operator, entry) in enumerate(zip(operators, graph.operators, strict=True))
     ]
+    _check_order(layers, inputs[0].index, [tensor.index for tensor in outputs], source)
     start, ends = inputs[0], sorted(outputs, key=lambda tensor: len(tensor.shape))
     scale, zero_point = _quantization(start, f"{source}: the input")
     shapes = {start.index: _shape(start, f"{source}: the input")} | {layer.output: layer.out_shape for layer in layers}
@@ -183,6 +188,17 @@ def read(model: bytes, source: str) -> Segment:
     )
 
 
+def _check_order(layers: list[Layer], first: int, outputs: list[int], source: str) -> None:
+    """Check that what is read has been written before, each activation once."""
+    written = {first}
+    for layer in layers:
+        if not written.issuperset(layer.inputs) or layer.output in written:
+            raise ValueError(f"{source}: {layer.name} reads what no layer has written, or writes what one has")
+        written.add(layer.output)
+    if len(set(outputs)) != len(outputs) or not written.issuperset(outputs):
+        raise ValueError(f"{source}: tensors {outputs} are the outputs, expected one each that a layer has written")
+
+
 class _Reader:
     """Reads one operator of a .tflite file."""
 
@@ -196,20 +212,27 @@ class _Reader:
 
     def layer(self) -> Layer:
         """Return the operator as a layer."""
-        kinds: dict[str, Callable[[], Layer]] = {
-            "CONV_2D": self._conv,
-            "DEPTHWISE_CONV_2D": self._depthwise,
-            "FULLY_CONNECTED": self._dense,
-            "ADD": self._add,
-            "MEAN": self._mean,
-            "SUM": self._mean,
+        kinds: dict[str, tuple[Callable[[], Layer], type]] = {
+            "CONV_2D": (self._conv, schema.Conv2DOptionsT),
+            "DEPTHWISE_CONV_2D": (self._depthwise, schema.DepthwiseConv2DOptionsT),
+            "FULLY_CONNECTED": (self._dense, schema.FullyConnectedOptionsT),
+            "ADD": (self._add, schema.AddOptionsT),
+            "MEAN": (self._mean, schema.ReducerOptionsT),
+            "SUM": (self._mean, schema.ReducerOptionsT),
         }
         if self._operator.name not in kinds:
             raise ValueError(f"{self._where}: unknown operator, expected one of {', '.join(kinds)}")
-        return kinds[self._operator.name]()
+        read, options = kinds[self._operator.name]
+        if not isinstance(self._entry.builtinOptions, options):
+            raise ValueError(f"{self._where}: without its options")
+        inputs, outputs = len(self._operator.inputs), len(self._operator.outputs)
+        most = 2 if read in (self._add, self._mean) else 3
+        if not 2 <= inputs <= most or outputs != 1:
+            raise ValueError(f"{self._where}: {inputs} inputs and {outputs} outputs, expected 2 to {most} and 1")
+        return read()
 
     def _conv(self) -> Layer:
-        x, weights, options = self._operator.inputs[0], self._weights(0), self._entry.builtinOptions
+        x, weights, options = self._operator.inputs[0], self._weights(0, rank=4), self._entry.builtinOptions
         in_shape, out_shape = self._activation(x), self._activation(self._operator.outputs[0])
         if weights.shape[3] != in_shape[2]:
             raise ValueError(f"{self._where}: {weights.shape[3]} input channels of {in_shape[2]}: groups are unknown")
@@ -219,16 +242,17 @@ class _Reader:
         return kind(name=f"{name}_{self._index}", **window)
 
     def _depthwise(self) -> Layer:
-        weights, options = self._weights(3)[0], self._entry.builtinOptions
+        constants, options = self._weights(3, rank=4), self._entry.builtinOptions
         in_shape = self._activation(self._operator.inputs[0])
         out_shape = self._activation(self._operator.outputs[0])
-        if options.depthMultiplier != 1 or weights.shape[2] != in_shape[2]:
+        if options.depthMultiplier != 1 or constants.shape[::3] != (1, in_shape[2]):
             raise ValueError(f"{self._where}: depth multiplier {options.depthMultiplier}, expected 1")
-        return Depthwise(name=f"depthwise_{self._index}", **self._window(weights, in_shape, out_shape, options))
+        window = self._window(constants[0], in_shape, out_shape, options)
+        return Depthwise(name=f"depthwise_{self._index}", **window)
 
     def _dense(self) -> Layer:
         x, output, options = self._operator.inputs[0], self._operator.outputs[0], self._entry.builtinOptions
-        weights = self._weights(0)
+        weights = self._weights(0, rank=2)
         if options.weightsFormat != schema.FullyConnectedOptionsWeightsFormat.DEFAULT:
             raise ValueError(f"{self._where}: weights format {options.weightsFormat}, expected 0")
         if math.prod(x.shape) != weights.shape[1] or math.prod(output.shape) != weights.shape[0]:
@@ -241,8 +265,6 @@ class _Reader:
         )
 
     def _add(self) -> Layer:
-        if len(self._operator.inputs) != 2:
-            raise ValueError(f"{self._where}: {len(self._operator.inputs)} inputs, expected 2")
         first, second = self._operator.inputs
         output = self._operator.outputs[0]
         shapes = [self._activation(tensor) for tensor in (first, second, output)]
@@ -273,6 +295,8 @@ class _Reader:
         x, axes = self._operator.inputs
         output = self._operator.outputs[0]
         in_shape = self._activation(x)
+        if axes.dtype != "int32" or axes.data_bytes not in (4, 8):
+            raise ValueError(f"{self._where}: axes are {axes.dtype} of {axes.data_bytes} bytes, expected two of int32")
         dimensions = sorted(int(axis) % 4 for axis in np.frombuffer(self._data(axes), np.int32))
         if dimensions != [1, 2] or len(x.shape) != 4:
             raise ValueError(f"{self._where}: over axes {dimensions} of {x.shape}, expected height and width")
@@ -298,6 +322,8 @@ class _Reader:
         depthwise = weights.ndim == 3
         kernel = weights.shape[:2] if depthwise else weights.shape[1:3]
         stride = (int(options.strideH), int(options.strideW))
+        if min(stride) < 1:
+            raise ValueError(f"{self._where}: stride {stride}")
         expected, padding = zip(
             *(
                 _extent(size, window, step, same=options.padding == schema.Padding.SAME)
@@ -361,12 +387,14 @@ class _Reader:
         if shift > _LARGEST_SHIFT:
             raise ValueError(f"{self._where}: {what}: a factor of 2^{shift} does not fit into 32 bits")
 
-    def _weights(self, axis: int) -> np.ndarray:
+    def _weights(self, axis: int, rank: int) -> np.ndarray:
         """The weights as an array, checked: int8, constant, without zero points, one scale or one a channel."""
         tensor = self._operator.inputs[1]
         where = f"{self._where}: tensor {tensor.index}, the weights,"
         if tensor.dtype != "int8" or not tensor.data_bytes:
             raise ValueError(f"{where} is {tensor.dtype} of {tensor.data_bytes} bytes, expected int8 constants")
+        if len(tensor.shape) != rank or math.prod(tensor.shape) != tensor.data_bytes:
+            raise ValueError(f"{where} has shape {tensor.shape} and {tensor.data_bytes} bytes")
         record = self._record(tensor)
         if len(record.scale) not in (1, tensor.shape[axis]) or np.any(record.zeroPoint):
             raise ValueError(
@@ -417,7 +445,7 @@ class _Reader:
 
 
 def _shape(tensor: Tensor, where: str) -> Shape:
-    if len(tensor.shape) not in (2, 4) or tensor.shape[0] != 1:
+    if len(tensor.shape) not in (2, 4) or tensor.shape[0] != 1 or min(tensor.shape) < 1:
         raise ValueError(f"{where}: tensor {tensor.index} is of shape {tensor.shape}, expected (1, C) or (1, H, W, C)")
     height, width = tensor.shape[1:3] if len(tensor.shape) == 4 else (1, 1)
     return height, width, tensor.shape[-1]
@@ -427,6 +455,8 @@ def _quantization(tensor: Tensor, where: str) -> tuple[float, int]:
     if tensor.dtype != "int8" or tensor.scale is None or tensor.zero_point is None or tensor.data_bytes:
         kind = "constant" if tensor.data_bytes else "not quantized as a whole" if tensor.scale is None else "quantized"
         raise ValueError(f"{where}: tensor {tensor.index} is {tensor.dtype}, {kind}, expected an int8 activation")
+    if not (_SMALLEST_SCALE <= tensor.scale < math.inf and -128 <= tensor.zero_point <= 127):
+        raise ValueError(f"{where}: tensor {tensor.index} has scale {tensor.scale} and zero point {tensor.zero_point}")
     return tensor.scale, tensor.zero_point
 
 
