@@ -13,17 +13,16 @@ import zipfile
 from array import array
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, NotRequired
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from tqdm import tqdm
-from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
-from earlyexit import archives, json_stream
+from earlyexit import archives, coco_json
 from earlyexit.archives import Member
+from earlyexit.coco_json import Category, Image
 
 SPLITS = ("train", "val")
 
@@ -201,58 +200,16 @@ def store_photographs(path: Path, split: str, photographs: Iterable[tuple[str, b
             archive.writestr(zipfile.ZipInfo(member_name(split, name), _EPOCH), content)
 
 
-def _plain_relative(name: str) -> str:
-    path = PurePosixPath(name)
-    if not path.name or path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise ValueError("must be a path below the folder of images, such as 000000000009.jpg")
-    return name
-
-
-_Id = Annotated[int, Field(ge=0, lt=2**63)]
-_Side = Annotated[int, Field(gt=0, lt=2**31)]
-
-
-class _Image(TypedDict):
-    id: _Id
-    file_name: Annotated[str, AfterValidator(_plain_relative)]
-    width: _Side
-    height: _Side
-
-
-class _Annotation(TypedDict):
-    image_id: _Id
-    category_id: _Id
-    bbox: Annotated[list[float], Field(min_length=4, max_length=4)]
-    iscrowd: NotRequired[Literal[0, 1, False, True]]
-
-
-class _Category(TypedDict):
-    id: _Id
-    name: str
-
-
-_PARTS: dict[str, TypeAdapter[Any]] = {
-    "images": TypeAdapter(_Image),
-    "annotations": TypeAdapter(_Annotation),
-    "categories": TypeAdapter(_Category),
-}
-_KEYS = tuple(sorted({key for part in (_Image, _Annotation, _Category) for key in part.__annotations__}))
-
-
 @dataclass(frozen=True)
 class _Content:
     """What is needed of an instances file; of the annotations: image and category ids, boxes, whether a crowd's."""
 
-    images: list[_Image]
-    categories: list[_Category]
+    images: list[Image]
+    categories: list[Category]
     owners: NDArray[np.int64]
     kinds: NDArray[np.int64]
     boxes: NDArray[np.float64]
     crowds: NDArray[np.bool_]
-
-
-def _needed(content: dict[str, Any]) -> dict[str, Any]:
-    return {key: content[key] for key in _KEYS if key in content}
 
 
 def _parse(path: Path) -> _Content:
@@ -261,27 +218,16 @@ def _parse(path: Path) -> _Content:
         raise FileNotFoundError(f"{path}: no such file")
     owners, kinds, boxes, crowds = array("q"), array("q"), array("d"), array("b")
     lists: dict[str, list[Any]] = {}
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for key, value in json_stream.members(file, _needed):
-                if key not in _PARTS:
-                    continue
-                lists[key] = []
-                for item in _validated(path, key, value):
-                    if key != "annotations":
-                        lists[key].append(item)
-                        continue
-                    owners.append(item["image_id"])
-                    kinds.append(item["category_id"])
-                    boxes.extend(item["bbox"])
-                    crowds.append(item.get("iscrowd", 0))
-    except _ContentError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
-    for key in _PARTS:
-        if key not in lists:
-            raise ValueError(f"{path}: {key} is missing; a COCO instances file is expected")
+    with path.open(encoding="utf-8-sig") as file:
+        for key, items in coco_json.parts(str(path), file):
+            if key != "annotations":
+                lists[key] = list(items)
+                continue
+            for item in items:
+                owners.append(item["image_id"])
+                kinds.append(item["category_id"])
+                boxes.extend(item["bbox"])
+                crowds.append(item.get("iscrowd", 0))
     return _Content(
         lists["images"],
         lists["categories"],
@@ -290,30 +236,6 @@ def _parse(path: Path) -> _Content:
         np.frombuffer(boxes, np.float64).reshape(-1, 4),
         np.frombuffer(crowds, np.bool_),
     )
-
-
-class _ContentError(ValueError):
-    """Valid JSON that is no instances file."""
-
-
-def _validated(path: Path, key: str, value: Any) -> Iterator[Any]:
-    if not isinstance(value, json_stream.Elements):
-        raise _ContentError(f"{path}: {key}: must be a list; a COCO instances file is expected")
-    validate = _PARTS[key].validate_python
-    for index, element in enumerate(value):
-        try:
-            yield validate(element, strict=True)
-        except ValidationError as error:
-            raise _ContentError(f"{path}: {key}[{index}]{_first(error)}; a COCO instances file is expected") from None
-
-
-def _first(error: ValidationError) -> str:
-    item = error.errors(include_url=False)[0]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "missing":
-        return f"{place} is missing"
-    return f"{place}: {message} (got {str(item['input'])[:60]!r})"
 
 
 def _check_unique(path: Path, what: str, values: Iterable[int | str]) -> None:
@@ -329,7 +251,7 @@ def _some(values: list[Any], limit: int = 5) -> str:
     return ", ".join(str(value) for value in values[:limit]) + (", ..." if len(values) > limit else "")
 
 
-def _person(path: Path, categories: list[_Category]) -> int:
+def _person(path: Path, categories: list[Category]) -> int:
     _check_unique(path, "categories[].id", (category["id"] for category in categories))
     persons = [category["id"] for category in categories if category["name"] == "person"]
     if len(persons) != 1:
@@ -339,7 +261,7 @@ def _person(path: Path, categories: list[_Category]) -> int:
 
 
 def _measure(
-    images: list[_Image], content: _Content, person: int, crowds: bool
+    images: list[Image], content: _Content, person: int, crowds: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[int, tuple[str, str]], int]:
     """Return persons and the largest person share of each image, the images' problems by row, and the strays."""
     ids = np.array([image["id"] for image in images], dtype=np.int64)

@@ -15,13 +15,12 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TextIO
+from typing import Any, TextIO
 
-from pydantic import Field, TypeAdapter, ValidationError
 from tqdm import tqdm
-from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
-from earlyexit import coco, json_stream
+from earlyexit import coco, coco_json
+from earlyexit.coco_json import Content, ContentError
 from earlyexit.fetch import Remote
 from earlyexit.files import write_text
 
@@ -111,47 +110,6 @@ def store(downloads: Path, folder: Path, *, official: bool) -> dict[str, tuple[i
     return counts
 
 
-_Id = Annotated[int, Field(ge=0, lt=2**63)]
-_Side = Annotated[int, Field(gt=0, lt=2**31)]
-
-
-class _Image(TypedDict):
-    id: _Id
-    file_name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-    width: _Side
-    height: _Side
-
-
-class _Annotation(TypedDict):
-    image_id: _Id
-    category_id: _Id
-    bbox: Annotated[list[float], Field(min_length=4, max_length=4)]
-    iscrowd: NotRequired[Literal[0, 1]]
-
-
-class _Category(TypedDict):
-    id: _Id
-    name: str
-
-
-class _Content(TypedDict):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
-
-
-class _ContentError(ValueError):
-    """A whole zip with something else in it than COCO's instances."""
-
-
-_PARTS: dict[str, TypeAdapter[Any]] = {
-    "images": TypeAdapter(_Image),
-    "annotations": TypeAdapter(_Annotation),
-    "categories": TypeAdapter(_Category),
-}
-_KEYS = tuple(sorted({key for part in (_Image, _Annotation, _Category) for key in part.__annotations__}))
-
-
 def _names() -> str:
     return ", ".join(name for _, name, *_ in _ARCHIVES)
 
@@ -173,7 +131,7 @@ def _read_minival(path: Path, official: bool) -> set[int]:
     return ids
 
 
-def _read_annotations(path: Path, official: bool) -> dict[str, _Content]:
+def _read_annotations(path: Path, official: bool) -> dict[str, Content]:
     """Return the contents of both instances files, less the annotations that decide no label."""
     parts = {}
     for part, count in IMAGES.items():
@@ -192,7 +150,7 @@ def _read_annotations(path: Path, official: bool) -> dict[str, _Content]:
     return parts
 
 
-def _read_instances(path: Path, member: str) -> _Content:
+def _read_instances(path: Path, member: str) -> Content:
     """Read an instances file inside its zip, as a stream: COCO's have up to 333 MB."""
     with _opened(path) as archive:
         if member not in archive.NameToInfo:
@@ -205,55 +163,29 @@ def _read_instances(path: Path, member: str) -> _Content:
             return _labelling(place, _parse(place, file))
 
 
-def _parse(place: str, file: TextIO) -> _Content:
+def _parse(place: str, file: TextIO) -> Content:
     lists: dict[str, list[Any]] = {}
-    with tqdm(desc=f"read {place.rpartition('/')[2]}", unit=" objects") as progress:
-
-        def needed(content: dict[str, Any]) -> dict[str, Any]:
-            progress.update()
-            return {key: content[key] for key in _KEYS if key in content}
-
-        try:
-            for key, value in json_stream.members(file, needed):
-                if key in _PARTS:
-                    lists[key] = list(_validated(place, key, value))
-        except _ContentError:
-            raise
-        except (ValueError, RecursionError) as error:
-            raise _ContentError(f"{place}: not valid JSON ({error})") from None
-    if missing := [key for key in _PARTS if not lists.get(key)]:
-        raise _ContentError(f"{place}: {missing[0]} is missing or empty; a COCO instances file is expected")
+    for key, items in coco_json.parts(place, file):
+        lists[key] = list(tqdm(items, f"read {key} of {place.rpartition('/')[2]}", unit=" objects"))
+    if empty := [key for key, items in lists.items() if not items]:
+        raise ContentError(f"{place}: {empty[0]} is empty; a COCO instances file is expected")
     return {"images": lists["images"], "annotations": lists["annotations"], "categories": lists["categories"]}
 
 
-def _validated(place: str, key: str, value: Any) -> Iterator[Any]:
-    if not isinstance(value, json_stream.Elements):
-        raise _ContentError(f"{place}: {key} is no list; a COCO instances file is expected")
-    validate = _PARTS[key].validate_python
-    for index, element in enumerate(value):
-        try:
-            yield validate(element, strict=True)
-        except ValidationError as error:
-            item = error.errors(include_url=False)[0]
-            field = "".join(f".{part}" for part in item["loc"])
-            found = f"{key}[{index}]{field}: {item['msg']} (got {str(item['input'])[:60]!r})"
-            raise _ContentError(f"{place}: {found}; a COCO instances file is expected") from None
-
-
-def _labelling(place: str, content: _Content) -> _Content:
+def _labelling(place: str, content: Content) -> Content:
     """Return the content without the annotations of listed categories other than person."""
     names = [category["name"] for category in content["categories"]]
     if names.count("person") != 1:
-        raise _ContentError(f'{place}: {names.count("person")} categories are named "person"; exactly one must be')
+        raise ContentError(f'{place}: {names.count("person")} categories are named "person"; exactly one must be')
     others = {category["id"] for category in content["categories"] if category["name"] != "person"}
     kept = [annotation for annotation in content["annotations"] if annotation["category_id"] not in others]
     return {"images": content["images"], "annotations": kept, "categories": content["categories"]}
 
 
-def _split(parts: dict[str, _Content], minival: set[int]) -> dict[str, _Content]:
+def _split(parts: dict[str, Content], minival: set[int]) -> dict[str, Content]:
     """Return the contents of train and val; the ids, which differ over both parts, decide."""
     categories = parts["train2014"]["categories"]
-    splits: dict[str, _Content] = {
+    splits: dict[str, Content] = {
         split: {"images": [], "annotations": [], "categories": categories} for split in coco.SPLITS
     }
     for part, content in parts.items():
@@ -283,7 +215,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except _ContentError:
+    except ContentError:
         raise
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one is a place before the start
