@@ -30,9 +30,9 @@ def test_parts_come_in_the_order_of_the_file_with_what_a_label_needs() -> None:
         ('{"images": [{"id": 1', "x.json: not valid JSON"),
         ({}, "x.json: images is missing"),
         (content("val") | {"annotations": 3}, "x.json: annotations: must be a list"),
-        (content("val") | {"categories": [{"id": -1, "name": "person"}]}, r"x.json: categories\[0\].id: .*got -1"),
+        (content("val") | {"categories": [{"id": -1, "name": "person"}]}, r"x.json: categories\[0\].id: .*got '-1'"),
         (content("val") | {"categories": [{"id": 1}]}, r"x.json: categories\[0\].name is missing"),
-        (content("val") | {"images": [7]}, r"x.json: images\[0\]: .*got 7"),
+        (content("val") | {"images": [7]}, r"x.json: images\[0\]: .*got '7'"),
     ],
 )
 def test_what_is_no_instances_file_is_one_line(value: Any, message: str) -> None:
