@@ -5,7 +5,7 @@ annotations/annotations_trainval2014.zip; beside them mscoco_minival_ids.txt, an
 photographs are those of a folder in COCO layout, if one is given, and the project's own drawn scenes. Two thirds go to
 train2014, a fifth of val2014 is minival. The same arguments give the same bytes.
 
-Run from the project root: python -m benchmarks.coco2014 FOLDER --members 20000 [--photographs ../shared/photos]
+Run from the project root: python -m benchmarks.coco2014 FOLDER --members 20000 [--photographs /path/to/coco]
 """
 
 import argparse

@@ -71,7 +71,12 @@ def main() -> None:
 
 def _digests(data: DataParams) -> dict[str, str] | None:
     """Return the checksums that the user gave, or None for the official ones."""
-    return None if data.checksums == "official" else read_checksums(Path(data.checksums))
+    if data.checksums == "official":
+        return None
+    try:
+        return read_checksums(Path(data.checksums))
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"data.checksums: {error}; or write official") from None
 
 
 if __name__ == "__main__":
