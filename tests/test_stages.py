@@ -21,8 +21,10 @@ from earlyexit.files import replacing_folder
 
 ROOT = Path(__file__).parent.parent
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+# A background job of a shell inherits that Ctrl-C is ignored.
 STAGE = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from stages import run
 from earlyexit.files import replacing_folder
 def main():
