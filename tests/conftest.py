@@ -1,5 +1,7 @@
 """What many tests share: torch on one thread, hypothesis that repeats itself, one network converted once."""
 
+import gc
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,14 @@ settings.load_profile("repeatable")
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def at_the_end_of_the_stack() -> Iterator[None]:
+    """For too deep a nesting: garbage of other tests whose finalizers run then would fail for want of stack."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ def test_malformed_content_is_one_line_that_names_file_and_place(tmp_path: Path,
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.usefixtures("at_the_end_of_the_stack")
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"{'a': 1}"])
 def test_what_is_not_json(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "instances_train.json"

@@ -718,6 +718,7 @@ RECORDS: list[Callable[[bytes], bytes | None]] = [
 ]
 
 
+@pytest.mark.usefixtures("at_the_end_of_the_stack")
 @pytest.mark.parametrize("record", RECORDS)
 @pytest.mark.parametrize("digest", [True, False])
 def test_any_record_of_a_part(site: Site, record: Callable[[bytes], bytes | None], digest: bool) -> None:

@@ -387,6 +387,7 @@ def test_a_file_that_is_no_params(tmp_path: Path, content: bytes, message: str) 
     assert all(line.startswith(f"{path}: ") for line in str(caught.value).splitlines())
 
 
+@pytest.mark.usefixtures("at_the_end_of_the_stack")
 @pytest.mark.parametrize(
     "text",
     [
