@@ -393,6 +393,7 @@ def test_weights_of_an_odd_type_are_named(tmp_path: Path, kind: str) -> None:
         checkpoint.read_weights(path)
 
 
+@pytest.mark.usefixtures("at_the_end_of_the_stack")
 def test_json_that_nests_too_deep_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "thresholds.json"
     path.write_text("[" * 100_000, encoding="utf-8")
