@@ -64,7 +64,7 @@ class ImageBatches:
         self.data, self.network, self.batch_size, self.device = data, network, batch_size, device
         self.augmentation = augmentation
         self._labels = torch.tensor(data.labels, device=device)
-        self._pixels = _on_device(data.images, device) if _fits(data.images.nbytes, device) else None
+        self._pixels = _on_device(data.images, device) if fits_on_gpu(data.images.nbytes, device) else None
 
     def augmented(self, augmentation: Augmentation) -> "ImageBatches":
         """Return the same batches, of the same pixels, with another augmentation."""
@@ -156,6 +156,11 @@ class FrozenBatches:
             yield Batch(features, labels, size)
 
 
+def fits_on_gpu(size: int, device: torch.device) -> bool:
+    """Whether `device` is a GPU of which `size` bytes take no more than half of the free memory."""
+    return device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] / 2
+
+
 class _Part(NamedTuple):
     """This process' rows of a batch, the place of the first among its rows, and how many those are."""
 
@@ -184,10 +189,6 @@ def _rows(parts: Sequence[_Part], device: torch.device) -> Sequence[Tensor]:
 def _batch_count(count: int, batch_size: int) -> int:
     full, rest = divmod(count, batch_size)
     return full + (rest > 1)
-
-
-def _fits(size: int, device: torch.device) -> bool:
-    return device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] / 2
 
 
 def _on_device(images: np.ndarray, device: torch.device) -> Tensor:

@@ -35,7 +35,7 @@ _ARCHIVE_SIZE = 234_810_765
 _ARCHIVE_DIGEST = "sha256:f8746b9e44f8a7a4293f73be9ba6e8da9239fe69798d42364aae62b915cfab58"
 
 # What prepare decodes and what `SUFFIXES` promise: no header of any other kind is looked at.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
+_FORMATS = (*coco.FORMATS, "PPM", "TIFF")
 
 _LIMIT = 2**26  # bytes of a file in an archive; also of what is read from it at once
 _LONGEST_NAME = 1024

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from earlyexit import archives, coco, pool
 from earlyexit.archives import Member, MemberError
 from earlyexit.coco import Instances, Photograph, Skip
-from earlyexit.files import replacing_folder, write_json
+from earlyexit.files import FULL, replacing_folder, write_json
 from earlyexit.packed import COLUMNS
 from earlyexit.splits import SPLITS, in_calibration
 
@@ -328,7 +328,7 @@ def _allocate(counts: dict[Path, int], resolution: int) -> dict[Path, int]:
             try:
                 os.posix_fallocate(file.fileno(), 0, offsets[path] + row * count)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                if error.errno in FULL:
                     raise short from None
                 raise
     return offsets

@@ -90,7 +90,7 @@ def calibrate(
         margins=limits,
         probabilities=policy.confidence(steps, np.array(scales[:-1])).tolist(),
         achieved=[(early > row[:, None]).mean(1).tolist() for row in steps],
-        warnings=_warnings(margins, table, names, answers),
+        warnings=_warnings(margins, limits, table, names, answers),
     )
 
 
@@ -122,7 +122,9 @@ def load(path: Path | str) -> Thresholds:
         raise ValueError(f"{path}: not a file of thresholds: {field}{first['msg']}") from error
 
 
-def _warnings(margins: np.ndarray, table: list[int], names: list[str], answers: np.ndarray | None) -> list[str]:
+def _warnings(
+    margins: np.ndarray, limits: list[list[int]], table: list[int], names: list[str], answers: np.ndarray | None
+) -> list[str]:
     n, found = margins.shape[1], []
     dead = (margins == margins[:, :1]).all(1)
     for index, name in enumerate(names):
@@ -136,8 +138,7 @@ def _warnings(margins: np.ndarray, table: list[int], names: list[str], answers: 
             said = CLASSES[int(answers[index, 0])]
             found.append(f'{name} says "{said}" of all {n} calibration images; train it longer or move it')
     for percentile in table:
-        limits = policy.thresholds(margins[:-1], percentile)
-        for name, limit, values, is_dead in zip(names[:-1], limits, margins[:-1], dead[:-1], strict=True):
+        for name, limit, values, is_dead in zip(names[:-1], limits[percentile], margins[:-1], dead[:-1], strict=True):
             if percentile < 100 and not is_dead and not (values > limit).any():
                 tied = int((values == limit).sum())
                 found.append(

@@ -14,7 +14,16 @@ from tqdm import tqdm
 
 from earlyexit import distributed
 from earlyexit.augment import Augmentation
-from earlyexit.batches import Batch, Batches, FeatureBatches, FrozenBatches, GrowingBatches, ImageBatches, Labelled
+from earlyexit.batches import (
+    Batch,
+    Batches,
+    FeatureBatches,
+    FrozenBatches,
+    GrowingBatches,
+    ImageBatches,
+    Labelled,
+    fits_on_gpu,
+)
 from earlyexit.inference import frozen_features, predict
 from earlyexit.losses import Distillation, weighted_loss
 from earlyexit.network import EarlyExitNetwork
@@ -391,6 +400,6 @@ def _from_itself(network: EarlyExitNetwork, recipe: Recipe) -> Distillation | No
 def _fits(sample: Sequence[Tensor], count: int, device: torch.device) -> bool:
     a_row = sum(feature.shape[1:].numel() * feature.element_size() for feature in sample)
     if device.type == "cuda":
-        return a_row * count <= torch.cuda.mem_get_info(device)[0] / 2
+        return fits_on_gpu(a_row * count, device)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / distributed.processes_here()
     return a_row * count < memory / 2

@@ -154,7 +154,7 @@ def test_batches_of_a_gpu_are_those_of_the_cpu(
     torch.manual_seed(2)
     expected = list(ImageBatches(split, network, 8, CPU).epoch(1))
     if where == "kept there":
-        monkeypatch.setattr(module, "_fits", lambda *_: True)
+        monkeypatch.setattr(module, "fits_on_gpu", lambda *_: True)
         monkeypatch.setattr(module, "CHUNK", 7)
     else:
         monkeypatch.setattr(ImageBatches, "_images", lambda self, parts, rows: self._sent_ahead(parts))
@@ -169,6 +169,6 @@ def test_batches_of_a_gpu_are_those_of_the_cpu(
 def test_a_gpu_keeps_what_fits_into_half_of_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2000, 9000))
     gpu = torch.device("cuda")
-    assert module._fits(1000, gpu)
-    assert not module._fits(1001, gpu)
-    assert not module._fits(1, CPU)
+    assert module.fits_on_gpu(1000, gpu)
+    assert not module.fits_on_gpu(1001, gpu)
+    assert not module.fits_on_gpu(1, CPU)
