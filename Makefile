@@ -18,7 +18,7 @@ READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
 	@clean=$$(test -e data || test -e models || echo yes); start=$$(date +%s); \
-	$(RUN) python -m stages.mend && $(RUN) dvc repro && { test -z "$$clean" || echo "\`make repro\` from a clean clone, the installation apart:" \
+	$(RUN) python -m experiments.mend && $(RUN) dvc repro && { test -z "$$clean" || echo "\`make repro\` from a clean clone, the installation apart:" \
 	"$$(($$(date +%s) - start)) seconds on $$(nproc) cores." > reports/wall_time.md; }
 	@cat reports/table1.md reports/memory.md; test ! -f reports/wall_time.md || cat reports/wall_time.md
 	@echo "Figures: reports/plots/*.png. INT8 segments: models/int8/early_exit. C library: models/firmware. Next: README.md, 'Change something'."
@@ -42,19 +42,19 @@ seeds: $(READY)
 	$(FORGET)
 	$(QUEUE) --name seeds -S train.seed=1,2,3,4,5
 	$(RUN_QUEUED)
-	$(RUN) python -m sweeps.seeds seeds
+	$(RUN) python -m experiments.seeds seeds
 
 positions: $(READY)
 	$(FORGET)
 	$(QUEUE) --name positions -S 'exits.mobilenet_v2=[block2,block4,block6],[block1,block3,block5],[block2,block3,block5],[block2,block5,block8],[block4,block6,block8]'
 	$(RUN_QUEUED)
-	$(RUN) python -m sweeps.compare positions exits.mobilenet_v2
+	$(RUN) python -m experiments.compare positions exits.mobilenet_v2
 
 quantizers: $(READY)
 	$(FORGET)
 	$(QUEUE) --name quantizers -S ptq.quantizer=litert,tensorflow
 	$(RUN_QUEUED)
-	$(RUN) python -m sweeps.compare quantizers ptq.quantizer
+	$(RUN) python -m experiments.compare quantizers ptq.quantizer
 
 # Absolute paths: queued experiments run in a copy of this folder.
 ON_PHOTOS = -S "data.source='$$(realpath "$$PHOTOS")'" -S "baseline.pretrained='$$(realpath "$$PRETRAINED")'" \
@@ -76,12 +76,12 @@ regimes: $(READY) given-photos
 	$(QUEUE) --name regimes-5 $(ON_PHOTOS) $(BOTH) $(BY_LABELS)
 	$(QUEUE) --name regimes-6 $(ON_PHOTOS) $(BOTH) $(DISTILLED)
 	$(RUN_QUEUED)
-	$(RUN) python -m sweeps.compare regimes disjoint.epochs joint.epochs joint.distill
+	$(RUN) python -m experiments.compare regimes disjoint.epochs joint.epochs joint.distill
 
 photos: $(READY) given-photos
 	$(FORGET)
 	$(RUN) dvc exp run --temp $(SWEEP) --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
-	$(RUN) python -m sweeps.reports photos reports/photos
+	$(RUN) python -m experiments.reports photos reports/photos
 
 given-photos:
 	@test -d "$$PHOTOS" || { echo "PHOTOS=/path: a folder that holds annotations/instances_{train,val}.json and \
@@ -89,7 +89,7 @@ given-photos:
 	@test -f "$$PRETRAINED" || { echo "PRETRAINED=/path: a safetensors file of a MobileNetV1 0.25; see the README"; exit 1; }
 
 readme: $(READY)
-	$(RUN) python -m earlyexit.readme README.md
+	$(RUN) python -m experiments.readme README.md
 
 clean:
 	rm -rf $(VENV) data models .mypy_cache .ruff_cache .pytest_cache .hypothesis

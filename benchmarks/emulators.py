@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from earlyexit import deployment
-from earlyexit.firmware import compiler, cost, emulator, qemu
-from earlyexit.firmware.compiler import Image
-from earlyexit.packed import open_split
+from earlyexit.dataset import open_split
+from earlyexit.emulation import compiler, emulate, emulator, qemu
+from earlyexit.emulation.compiler import Image
+from earlyexit.tflite import deployment
 from stages.emulate import LIBRARY
 
 IMAGES = 3
@@ -32,9 +32,9 @@ def main() -> None:
         network = deployment.load(Path("models/int8/early_exit"))
         library = {name: Path("models/firmware", name).read_text(encoding="utf-8") for name in LIBRARY}
         images = network.quantize(open_split("data/packed", "val").images[:IMAGES])
-        flash, ram = cost.ROOMY
+        flash, ram = emulate.ROOMY
         image = compiler.build(library, flash=flash, ram=ram)
-        print(compare(image, images, network.names, cost.handed_on(network)))
+        print(compare(image, images, network.names, emulate.handed_on(network)))
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
 

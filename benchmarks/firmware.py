@@ -23,10 +23,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from earlyexit import arena, deployment, flatbuffer
-from earlyexit.firmware import compiler, cost, emulator, source
-from earlyexit.firmware.compiler import Image
-from earlyexit.labels import CLASSES
+from earlyexit.emulation import compiler, emulate, emulator, report
+from earlyexit.emulation.compiler import Image
+from earlyexit.firmware import source
+from earlyexit.task import CLASSES
+from earlyexit.tflite import arena, compact, deployment, reader
 
 VERSION = "1.0.0"
 _TAIL = ("MEAN", "FULLY_CONNECTED")
@@ -71,7 +72,7 @@ def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]
     """
     limits = [-1] * (len(network.names) - 1)
     library = source.generate(network.models, network.names, limits, None, CLASSES, network.offset, network.divisor)
-    ours = cost.emulate(network, library, image)
+    ours = emulate.emulate(network, library, image)
     rows = ["| segment | ours | bakenn + CMSIS-NN | ratio | flash of the latter | RAM | stack |"]
     rows.append("|---|---:|---:|---:|---:|---:|---:|")
     totals = np.zeros(2, np.int64)
@@ -91,13 +92,13 @@ def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]
         )
         x = max(arena.run(model, x), key=np.ndim)
     rows.append(f"| **all** | {totals[0]:,} | {totals[1]:,} | **{totals[0] / totals[1]:.2f}** | | | |")
-    memory = cost.memory(ours)
+    memory = report.memory(ours)
     rows += [
         "",
         f"Ours, all segments: {memory['flash']['total']:,} bytes of flash, {memory['ram']['total']:,} of RAM, ",
     ]
     rows[-1] += f"{memory['ram']['stack']:,} of them stack. Every byte of both equals TFLM's."
-    kinds = cost.kinds(cost.layer_costs(ours))
+    kinds = report.kinds(report.layer_costs(ours))
     rows += ["", "Ours by kind of layer: " + _listed({kind: entry["instructions"] for kind, entry in kinds.items()})]
     rows.append("bakenn by function: " + _listed(functions))
     return "\n".join(rows)
@@ -109,7 +110,7 @@ def body(model: bytes) -> bytes:
     Raises:
         ValueError: the segment does not end with these two.
     """
-    if tuple(operator.name for operator in flatbuffer.operators(model)[-2:]) != _TAIL:
+    if tuple(operator.name for operator in reader.operators(model)[-2:]) != _TAIL:
         raise ValueError(f"the segment does not end with {' and '.join(_TAIL)}")
     content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     graph = content.subgraphs[0]
@@ -117,7 +118,7 @@ def body(model: bytes) -> bytes:
     graph.outputs = list(graph.operators[-1].outputs)
     for code in content.operatorCodes:
         code.version = _VERSIONS.get(code.builtinCode, code.version)
-    return flatbuffer.pack(content)
+    return compact.pack(content)
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -169,7 +170,7 @@ def _build(bakenn: Any, model: bytes, name: str) -> tuple[Image, int]:
     # bakenn's own copies of memcpy and memset, in words
     defines = ["BAKENN_CMSIS_NN_BUILTIN_MEMORY"]
     image = compiler.build(sources, roots=[f"bknn_{name}_infer", "arena"], defines=defines)
-    return image, prod(flatbuffer.interface(model)[1][0].shape)
+    return image, prod(reader.interface(model)[1][0].shape)
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -22,11 +22,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from earlyexit import archives, coco, pool
-from earlyexit.archives import Member
-from earlyexit.coco import Photograph
-from earlyexit.packing import decode, pack
+from earlyexit.common import pool
+from earlyexit.packing.decode import decode
+from earlyexit.packing.pack import pack
 from earlyexit.params import DataParams, load
+from earlyexit.raw import coco, layout, zips
+from earlyexit.raw.coco import Photograph
+from earlyexit.raw.zips import Member
 
 RAW = Path("data/raw")
 GOAL = 0.7
@@ -62,11 +64,11 @@ class Peak:
 
 def bare(raw: Path, data: DataParams, workers: int) -> float:
     """Return images/s of reading and decoding, nothing kept."""
-    stored = coco.stored(raw)
+    stored = layout.stored(raw)
     listed = [
         (photograph, stored[split][photograph.file_name])
-        for split in coco.SPLITS
-        for photograph in coco.read_instances(coco.annotations_path(raw, split)).photographs
+        for split in layout.SPLITS
+        for photograph in coco.read_instances(layout.annotations_path(raw, split)).photographs
     ]
     chunks = [listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK)]
     with pool.workers(workers) as processes:
@@ -104,7 +106,7 @@ def write_members(folder: Path, count: int) -> None:
         # What follows a JPEG's end marker is not looked at, and makes every file another one.
         photographs = ((name, contents[i % 16] + i.to_bytes(4)) for i, name in enumerate(names, first))
         images = [
-            {"id": i, "file_name": coco.member_name(f"{split}2014", name), "width": _WIDTH, "height": _HEIGHT}
+            {"id": i, "file_name": layout.member_name(f"{split}2014", name), "width": _WIDTH, "height": _HEIGHT}
             for i, name in enumerate(names, first)
         ]
         annotations = [
@@ -121,9 +123,9 @@ def write_members(folder: Path, count: int) -> None:
             {"id": number, "name": f"category {number}" if number > 1 else "person"} for number in range(1, 8)
         ]
         content = {"images": images, "annotations": annotations, "categories": categories}
-        coco.annotations_path(folder, split).write_text(json.dumps(content))
+        layout.annotations_path(folder, split).write_text(json.dumps(content))
         progress = tqdm(photographs, f"write {split}", len(names))
-        coco.store_photographs(folder / "images" / f"{split}2014.zip", f"{split}2014", progress)
+        layout.store_photographs(folder / "images" / f"{split}2014.zip", f"{split}2014", progress)
         first = last
 
 
@@ -156,7 +158,7 @@ def main() -> None:
 
 def _decode_all(resolution: int, listed: Sequence[tuple[Photograph, Member]]) -> int:
     for photograph, member in listed:
-        decode(archives.read(member), photograph.width, photograph.height, resolution)
+        decode(zips.read(member), photograph.width, photograph.height, resolution)
     return len(listed)
 
 

@@ -11,14 +11,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from earlyexit.augment import Augmentation
-from earlyexit.batches import ImageBatches
-from earlyexit.inference import prepare_torch
-from earlyexit.losses import weighted_loss
-from earlyexit.network import EarlyExitNetwork
-from earlyexit.packed import PackedSplit, open_split
+from earlyexit.dataset import PackedSplit, open_split
+from earlyexit.model.inference import prepare_torch
+from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import load
-from earlyexit.training import Recipe, autocast, fit
+from earlyexit.training.augment import Augmentation
+from earlyexit.training.batches import ImageBatches
+from earlyexit.training.loop import Recipe, autocast, fit
+from earlyexit.training.losses import weighted_loss
 
 BATCHES, ROUNDS = 20, 7
 

@@ -1,1 +1,1 @@
-"""Quantized early-exit networks for microcontrollers: the library behind the workflow's stages."""
+"""Early-exit networks on microcontrollers: one package a step of the walk from photographs to a C library."""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from earlyexit.architecture import Architecture, BackboneTable, Channels, MobileNetV1Table, MobileNetV2Table
+from earlyexit.model.architecture import Architecture, BackboneTable, Channels, MobileNetV1Table, MobileNetV2Table
 
 
 def _ascending(values: list[int]) -> list[int]:

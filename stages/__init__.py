@@ -9,8 +9,8 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from earlyexit.files import DENIED, FULL, replacing
-from earlyexit.pool import end_with_parent
+from earlyexit.common.files import DENIED, FULL, replacing
+from earlyexit.common.pool import end_with_parent
 
 FREE = "free some space and run `dvc repro` again: finished stages are kept"
 WRITABLE = "make it writable for this user and run `dvc repro` again: finished stages are kept"
@@ -73,7 +73,7 @@ def _explain_os(error: OSError) -> str:
 
 
 def _keep_lock() -> None:
-    """Copy dvc.lock to where stages.mend finds it: DVC rewrites it in place, though not while a stage runs."""
+    """Copy dvc.lock to where experiments.mend finds it: DVC rewrites it in place, though not while a stage runs."""
     if "DVC_STAGE" in os.environ and Path("dvc.lock").exists():
         with replacing(".dvc/tmp/dvc.lock") as part:
             shutil.copyfile("dvc.lock", part)

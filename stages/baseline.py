@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from earlyexit import checkpoint
-from earlyexit.augment import Augmentation
-from earlyexit.distributed import join, launch
-from earlyexit.inference import prepare_torch
-from earlyexit.network import EarlyExitNetwork
-from earlyexit.packed import open_split
+from earlyexit.dataset import open_split
+from earlyexit.model import checkpoint
+from earlyexit.model.inference import prepare_torch
+from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.model.pretrained import load_pretrained, settle_norms
 from earlyexit.params import load
-from earlyexit.pretrained import load_pretrained, settle_norms
-from earlyexit.training import Recipe, train_network
+from earlyexit.training.augment import Augmentation
+from earlyexit.training.distributed import join, launch
+from earlyexit.training.loop import Recipe
+from earlyexit.training.trainers import train_network
 from stages import run
 from stages.logs import output, unfinished
 

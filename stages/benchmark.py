@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from earlyexit import deployment, evaluation, latency, policy, thresholds
-from earlyexit.files import write_json
-from earlyexit.packed import open_split
+from earlyexit.common.files import write_json
+from earlyexit.dataset import open_split
+from earlyexit.evaluation import latency, per_image
 from earlyexit.params import load
+from earlyexit.policy import decision, thresholds
+from earlyexit.tflite import deployment
 from stages import run
 
 
@@ -15,12 +17,12 @@ def main() -> None:
     baseline = deployment.load(Path("models/int8/baseline"))
     network = deployment.load(Path("models/int8/early_exit"))
     limits = thresholds.load("models/thresholds.json")
-    logits = evaluation.load(Path("models/evaluation/val.safetensors")).int8_early_exit
+    logits = per_image.load(Path("models/evaluation/val.safetensors")).int8_early_exit
     rows = [limits.margins[percentile] for percentile in limits.table]
     images = network.quantize(open_split("data/packed", "val").images)
     measured = latency.measure(baseline.segments()[0], network.segments(), rows, images, passes)
     for percentile, row, outcomes in zip(limits.table, rows, measured.outcomes, strict=True):
-        decisions = policy.decide(logits, row)
+        decisions = decision.decide(logits, row)
         latency.check_outcomes(outcomes, decisions.exits, decisions.labels, f"p{percentile}")
     cascades = {f"p{p}": time for p, time in zip(limits.table, measured.cascades, strict=True)}
     report = {

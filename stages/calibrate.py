@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from earlyexit import deployment, policy
-from earlyexit.files import write_json
-from earlyexit.packed import open_split
+from earlyexit.common.files import write_json
+from earlyexit.dataset import open_split
 from earlyexit.params import load
-from earlyexit.runtime import all_logits
-from earlyexit.thresholds import calibrate, check_classes
+from earlyexit.policy import decision
+from earlyexit.policy.thresholds import calibrate, check_classes
+from earlyexit.tflite import deployment
+from earlyexit.tflite.segment import all_logits
 from stages import run
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     split = open_split("data/packed", "calibration")
     check_classes(split.labels)
     logits = all_logits(network.segments(), network.quantize(split.images), "calibration images")
-    margins, answers = policy.margins(logits), policy.labels(logits)
+    margins, answers = decision.margins(logits), decision.labels(logits)
     thresholds = calibrate(margins, percentiles, network.names, network.logits_scales(), answers)
     write_json("models/thresholds.json", thresholds.model_dump())
     thresholds.print_summary()

@@ -1,7 +1,7 @@
 """Stage design: what the network costs on a device, measured on untrained files before any time goes into training."""
 
-from earlyexit.design import check, markdown, survey, verdict
-from earlyexit.files import write_text
+from earlyexit.budget.design import check, markdown, survey, verdict
+from earlyexit.common.files import write_text
 from earlyexit.params import load
 from stages import run
 

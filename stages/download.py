@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from earlyexit import class_folders, coco, coco2014, scenes
-from earlyexit.checksums import read_checksums
-from earlyexit.fetch import fetch
-from earlyexit.files import replacing_folder
+from earlyexit.common.files import replacing_folder
 from earlyexit.params import DataParams, load
+from earlyexit.sources import class_folders, coco2014, coco_folder, scenes
+from earlyexit.sources.checksums import read_checksums
+from earlyexit.sources.fetch import fetch
 from stages import run
 
 RAW = Path("data/raw")
@@ -44,13 +44,13 @@ def local_folder(data: DataParams, folder: Path) -> Counts:
     if not source.is_dir():
         raise FileNotFoundError(
             f"data.source: no such folder: {data.source} (looked at {source.absolute()}). Give {', '.join(SOURCES)}, "
-            f"a folder that holds {coco.LAYOUT}, or one of two class folders, of which one is named person. A "
+            f"a folder that holds {coco_folder.LAYOUT}, or one of two class folders, of which one is named person. A "
             "relative path starts at the folder of params.yaml; queued experiments (dvc exp run --queue or --temp) run "
             "in a copy elsewhere and need an absolute path"
         )
     try:
         if (source / "annotations").is_dir() or not (source / "person").is_dir():
-            return coco.store_folder(source, folder)
+            return coco_folder.store_folder(source, folder)
         return class_folders.store_folder(source, folder, val_share=data.val_share)
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"data.source: {error}") from None

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from earlyexit import deployment, evaluation, thresholds
-from earlyexit.files import write_json, write_text
-from earlyexit.firmware import cost, source
-from earlyexit.labels import CLASSES
-from earlyexit.packed import open_split
+from earlyexit.common.files import write_json, write_text
+from earlyexit.dataset import open_split
+from earlyexit.emulation import emulate, report
+from earlyexit.evaluation import per_image
+from earlyexit.firmware import source
 from earlyexit.params import load
+from earlyexit.policy import thresholds
+from earlyexit.task import CLASSES
+from earlyexit.tflite import deployment
 from stages import run
 
 LIBRARY = ("ee.h", "ee_network.c", "ee_kernels.h", "ee_kernels.c")
@@ -22,7 +25,7 @@ def main() -> None:
     network = deployment.load(Path("models/int8/early_exit"))
     baseline = deployment.load(Path("models/int8/baseline"))
     limits = thresholds.load("models/thresholds.json")
-    results = evaluation.load(Path("models/evaluation/val.safetensors"))
+    results = per_image.load(Path("models/evaluation/val.safetensors"))
     val = open_split("data/packed", "val")
     rows = np.linspace(0, len(val) - 1, min(params.emulate.images, len(val))).round().astype(np.int64)
     images = network.quantize(val.images[rows])
@@ -30,11 +33,11 @@ def main() -> None:
     library = {name: Path("models/firmware", name).read_text(encoding="utf-8") for name in LIBRARY}
     generated = source.generate(baseline.models, baseline.names, [], None, CLASSES, baseline.offset, baseline.divisor)
     with ThreadPoolExecutor(2) as pool:
-        job = pool.submit(cost.emulate, baseline, generated, baseline.quantize(val.images[rows]))
-        early_exit = cost.emulate(network, library, images, params.budget())
+        job = pool.submit(emulate.emulate, baseline, generated, baseline.quantize(val.images[rows]))
+        early_exit = emulate.emulate(network, library, images, params.budget())
         whole = job.result()
-    found = cost.report(early_exit, whole, limits, results.int8_early_exit)
-    text = cost.markdown(found)
+    found = report.report(early_exit, whole, limits, results.int8_early_exit)
+    text = report.markdown(found)
     write_json("reports/emulated.json", found)
     write_text("reports/emulated.md", text)
     print(text)

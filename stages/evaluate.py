@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from earlyexit import checkpoint, deployment
-from earlyexit.evaluation import Evaluation, report, save
-from earlyexit.files import replacing_folder, write_json
-from earlyexit.inference import predict, prepare_torch
-from earlyexit.packed import open_split
+from earlyexit.common.files import replacing_folder, write_json
+from earlyexit.dataset import open_split
+from earlyexit.evaluation.per_image import Evaluation, report, save
+from earlyexit.model import checkpoint
+from earlyexit.model.inference import predict, prepare_torch
 from earlyexit.params import load
-from earlyexit.runtime import all_logits
+from earlyexit.tflite import deployment
+from earlyexit.tflite.segment import all_logits
 from stages import run
 
 

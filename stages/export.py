@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-from earlyexit import checkpoint, convert
-from earlyexit.files import replacing_folder, write_json
-from earlyexit.inference import prepare_torch
-from earlyexit.packed import balanced_up_to, open_split
+from earlyexit.common.files import replacing_folder, write_json
+from earlyexit.dataset import balanced_up_to, open_split
+from earlyexit.model import checkpoint
+from earlyexit.model.inference import prepare_torch
 from earlyexit.params import load
+from earlyexit.quantization import convert
 from stages import run
 
 

@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
-from earlyexit import deployment, thresholds
-from earlyexit.files import replacing_folder, write_text
+from earlyexit.common.files import replacing_folder, write_text
 from earlyexit.firmware import source, tflm
-from earlyexit.labels import CLASSES
 from earlyexit.params import load
+from earlyexit.policy import thresholds
+from earlyexit.task import CLASSES
+from earlyexit.tflite import deployment
 from stages import run
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from dvclive import Live
 
-from earlyexit import distributed
-from earlyexit.files import replacing_folder
-from earlyexit.training import Log
+from earlyexit.common.files import replacing_folder
+from earlyexit.training import distributed
+from earlyexit.training.loop import Log
 
 MODELS = Path("models")
 

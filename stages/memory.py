@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from earlyexit import deployment, memory
-from earlyexit.files import read_json, write_json, write_text
+from earlyexit.budget import memory
+from earlyexit.common.files import read_json, write_json, write_text
 from earlyexit.params import load
+from earlyexit.tflite import deployment
 from stages import run
 
 

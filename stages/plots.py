@@ -7,14 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from earlyexit import deployment, evaluation, thresholds
-from earlyexit.files import read_json, replacing, replacing_folder
-from earlyexit.frontier import curve as over_percentiles
-from earlyexit.packed import open_split
+from earlyexit.common.files import read_json, replacing, replacing_folder
+from earlyexit.dataset import open_split
+from earlyexit.evaluation import per_image
+from earlyexit.evaluation.frontier import curve as over_percentiles
 from earlyexit.plots import (
     confidence,
     emulated,
-    examples,
     exit_share,
     frontier,
     latency,
@@ -22,10 +21,12 @@ from earlyexit.plots import (
     learning_curves,
     quantization,
     reliability,
-    samples,
 )
-from earlyexit.plots.sheet import Sheet
+from earlyexit.plots.sheets import examples, samples
+from earlyexit.plots.sheets.sheet import Sheet
 from earlyexit.plots.style import save_figure, save_table
+from earlyexit.policy import thresholds
+from earlyexit.tflite import deployment
 from stages import run
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     network = deployment.load(Path("models/int8/early_exit"))
     baseline_macs = sum(deployment.load(Path("models/int8/baseline")).macs)
     limits = thresholds.load("models/thresholds.json")
-    results = evaluation.load(Path("models/evaluation/val.safetensors"))
+    results = per_image.load(Path("models/evaluation/val.safetensors"))
     timed = read_json("models/latency.json")
     train, held_out, val = (open_split("data/packed", split) for split in ("train", "calibration", "val"))
     area = read_json("data/packed/summary.json")["min_person_area"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from earlyexit.packing import pack
+from earlyexit.packing.pack import pack
 from earlyexit.params import load
 from stages import run
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from earlyexit import deployment, layer_error
-from earlyexit.architecture import Architecture
-from earlyexit.files import read_json, replacing_folder, write_json
-from earlyexit.packed import balanced_up_to, open_split
+from earlyexit.common.files import read_json, replacing_folder, write_json
+from earlyexit.dataset import balanced_up_to, open_split
+from earlyexit.evaluation.agreement import compare
+from earlyexit.model.architecture import Architecture
 from earlyexit.params import load
-from earlyexit.quantize import compare, quantize
+from earlyexit.quantization import layer_error
+from earlyexit.quantization.quantize import quantize
+from earlyexit.tflite import deployment
 from stages import run
 
 WATCHED = 64  # images of the report of errors

@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
-from earlyexit import deployment, evaluation, reliability
-from earlyexit.files import write_json, write_text
+from earlyexit.common.files import write_json, write_text
+from earlyexit.evaluation import per_image
+from earlyexit.reports import reliability
+from earlyexit.tflite import deployment
 from stages import run
 
 
 def main() -> None:
     """Write reports/reliability.json and reports/reliability.md."""
     network = deployment.load(Path("models/int8/early_exit"))
-    results = evaluation.load(Path("models/evaluation/val.safetensors"))
+    results = per_image.load(Path("models/evaluation/val.safetensors"))
     found = reliability.report(results, network.names, network.logits_scales(), network.macs)
     text = reliability.markdown(found)
     write_json("reports/reliability.json", found)

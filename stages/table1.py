@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from earlyexit import deployment, evaluation, frontier, table1, thresholds
-from earlyexit.files import read_json, write_json, write_text
+from earlyexit.common.files import read_json, write_json, write_text
+from earlyexit.evaluation import frontier, per_image
+from earlyexit.policy import thresholds
+from earlyexit.reports import table1
+from earlyexit.tflite import deployment
 from stages import run
 
 
 def main() -> None:
     """Write reports/table1.json, reports/table1.md and reports/metrics.json."""
-    results = evaluation.load(Path("models/evaluation/val.safetensors"))
+    results = per_image.load(Path("models/evaluation/val.safetensors"))
     limits = thresholds.load("models/thresholds.json")
     macs = deployment.load(Path("models/int8/early_exit")).macs
     baseline_macs = sum(deployment.load(Path("models/int8/baseline")).macs)

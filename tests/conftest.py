@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import settings
 
-from earlyexit import convert, deployment
-from earlyexit.deployment import Deployment
-from earlyexit.network import EarlyExitNetwork
-from earlyexit.quantize import Quantizer, quantize
+from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.quantization import convert
+from earlyexit.quantization.quantize import Quantizer, quantize
+from earlyexit.tflite import deployment
+from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)

@@ -8,12 +8,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from earlyexit import distributed, training
-from earlyexit.augment import Augmentation
-from earlyexit.files import write_json
-from earlyexit.inference import prepare_torch
-from earlyexit.network import EarlyExitNetwork
-from earlyexit.training import Recipe, train_exits, train_network
+from earlyexit.common.files import write_json
+from earlyexit.model.inference import prepare_torch
+from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.training import distributed, loop
+from earlyexit.training.augment import Augmentation
+from earlyexit.training.loop import Recipe
+from earlyexit.training.trainers import train_exits, train_network
 from tests import tiny_network
 
 SIZE = 16
@@ -48,7 +49,7 @@ def train(case: str, unfinished: Path | None = None, last: int = 0) -> dict[str,
     network.double().normalize = lambda images: normalize(images).double()  # type: ignore[method-assign]
     losses: list[Tensor] = []
     logged: list[list[float]] = []
-    step = training._Step.__call__
+    step = loop._Step.__call__
 
     def watched(self: Any, batch: Any, rate: float) -> tuple[Tensor, Tensor]:
         loss, right = step(self, batch, rate)
@@ -67,7 +68,7 @@ def train(case: str, unfinished: Path | None = None, last: int = 0) -> dict[str,
         "log": log,
         "unfinished": unfinished,
     }
-    training._Step.__call__ = watched  # type: ignore[method-assign]
+    loop._Step.__call__ = watched  # type: ignore[method-assign]
     try:
         if "exits" in case:
             train_exits(network, **arguments, **CASES[case])
@@ -76,7 +77,7 @@ def train(case: str, unfinished: Path | None = None, last: int = 0) -> dict[str,
     except Stopped:
         pass
     finally:
-        training._Step.__call__ = step  # type: ignore[method-assign]
+        loop._Step.__call__ = step  # type: ignore[method-assign]
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     none = torch.zeros(0)
     return {**state, "losses": torch.stack(losses) if losses else none, "metrics": torch.tensor(logged)}

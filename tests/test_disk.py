@@ -13,10 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from earlyexit import checkpoint, coco, deployment, evaluation
-from earlyexit.deployment import Deployment
-from earlyexit.files import replacing, replacing_folder
+from earlyexit.common.files import replacing, replacing_folder
+from earlyexit.evaluation import per_image
+from earlyexit.model import checkpoint
 from earlyexit.plots import quantization, style
+from earlyexit.sources import coco_folder
+from earlyexit.tflite import deployment
+from earlyexit.tflite.deployment import Deployment
 from stages import FREE, WRITABLE, download, prepare, reliability, run
 from tests import tiny_network
 from tests.coco_source import files, write_source
@@ -37,7 +40,7 @@ def write_raw(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 def write_packed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     Path("data/raw").mkdir(parents=True)
-    coco.store_folder(write_source(Path("source")), Path("data/raw"))
+    coco_folder.store_folder(write_source(Path("source")), Path("data/raw"))
     area = SimpleNamespace(vww=0.1, mlperf=0.1)
     data = SimpleNamespace(
         source="x", resolution=32, label_rule="vww", min_person_area=area, calibration_share=0.3, max_skipped=0
@@ -70,7 +73,7 @@ def write_report(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     monkeypatch.setattr(Deployment, "logits_scales", lambda self: results.scales(len(self.names) - 1))
     write_deployment(Path("models/int8/early_exit"), results.names(3), results.MACS)
     Path("models/evaluation").mkdir()
-    evaluation.save(Path("models/evaluation/val.safetensors"), results.evaluation())
+    per_image.save(Path("models/evaluation/val.safetensors"), results.evaluation())
     return reliability.main
 
 

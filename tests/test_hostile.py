@@ -22,19 +22,25 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
-from earlyexit import arena, checkpoint, deployment, evaluation, flatbuffer, packed, params, pretrained, thresholds
-from earlyexit.blueprint import blueprint
-from earlyexit.deployment import Deployment
-from earlyexit.files import write_json
-from earlyexit.firmware import elf, layers
-from earlyexit.network import EarlyExitNetwork
-from tests import tiny_network
+from earlyexit import dataset, params
+from earlyexit.budget.blueprint import blueprint
+from earlyexit.common.files import write_json
+from earlyexit.emulation import elf
+from earlyexit.evaluation import per_image
+from earlyexit.firmware import layers
+from earlyexit.model import checkpoint, pretrained
+from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.policy import thresholds
+from earlyexit.tflite import arena, compact, deployment, reader
+from earlyexit.tflite.deployment import Deployment
+from tests import ROOT, tiny_network
 from tests.coco_source import write_source
 from tests.plots import results
 
-ROOT = Path(__file__).parents[1]
 CODE = sorted(
-    path for folder in ("earlyexit", "stages", "sweeps", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+    path
+    for folder in ("earlyexit", "stages", "experiments", "rehearsal", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
 )
 
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "joblib", "cloudpickle", "pickletools"}
@@ -230,7 +236,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     models = blueprint(structure)
     deployment.save(folder, Deployment(structure.outputs, models, [1] * len(models), 128.0, 128.0), "litert")
     write_json(folder / "thresholds.json", results.limits().model_dump())
-    evaluation.save(folder / "val.safetensors", results.evaluation(6))
+    per_image.save(folder / "val.safetensors", results.evaluation(6))
     network = EarlyExitNetwork(structure)
     checkpoint.save(folder, network, {"seed": 1})
     baseline = EarlyExitNetwork(structure.model_copy(update={"exits": [], "head_channels": []}))
@@ -245,15 +251,15 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     save_file(numbered, folder / "layers.safetensors", metadata={"epsilon": "1e-3"})
     np.save(folder / "train.npy", np.zeros((4, 8, 8, 3), np.uint8))
     rows = [f"{number},train,{number % 2},0.{number}\n" for number in range(4)]
-    (folder / "index.csv").write_text(f"{','.join(packed.COLUMNS)}\n{''.join(rows)}", encoding="utf-8")
+    (folder / "index.csv").write_text(f"{','.join(dataset.COLUMNS)}\n{''.join(rows)}", encoding="utf-8")
     shutil.copy(ROOT / "params.yaml", folder)
     (folder / "image.elf").write_bytes(image())
     (folder / "any.tflite").write_bytes(models[1])
     tflite: dict[str, Callable[[bytes], object]] = {
-        "operators": flatbuffer.operators,
-        "interface": flatbuffer.interface,
-        "outside_buffers": flatbuffer.outside_buffers,
-        "compact": flatbuffer.compact,
+        "operators": reader.operators,
+        "interface": reader.interface,
+        "outside_buffers": reader.outside_buffers,
+        "compact": compact.compact,
         "layers": lambda model: layers.read(model, "any.tflite"),
         "peak": arena.peak,
     }
@@ -262,13 +268,11 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
         "elf": Reader(folder / "image.elf", named(elf.parse)),
         "manifest": Reader(folder / deployment.MANIFEST, lambda path: deployment.load(path.parent)),
         "thresholds": Reader(folder / "thresholds.json", lambda path: thresholds.load(path).print_summary()),
-        "evaluation": Reader(
-            folder / "val.safetensors", lambda path: evaluation.report(evaluation.load(path)), head=500
-        ),
+        "evaluation": Reader(folder / "val.safetensors", lambda path: per_image.report(per_image.load(path)), head=500),
         "npy": Reader(
-            folder / "train.npy", lambda path: packed.open_split(path.parent, "train").images.sum(), head=128
+            folder / "train.npy", lambda path: dataset.open_split(path.parent, "train").images.sum(), head=128
         ),
-        "csv": Reader(folder / "index.csv", lambda path: packed.open_split(path.parent, "train")),
+        "csv": Reader(folder / "index.csv", lambda path: dataset.open_split(path.parent, "train")),
         "checkpoint": Reader(folder / checkpoint.WEIGHTS, lambda path: checkpoint.load(path.parent), head=9000),
         "facts": Reader(folder / checkpoint.FACTS, lambda path: checkpoint.load(path.parent)),
         "pretrained": Reader(
@@ -448,18 +452,18 @@ def bomb(graphs: int, tensors: int, name: int, inputs: int = 0) -> bytes:
 )
 def test_a_small_file_does_not_become_gigabytes(model: bytes, message: str) -> None:
     assert len(model) < 400_000
-    for read in (flatbuffer.operators, flatbuffer.compact, flatbuffer.outside_buffers):
+    for read in (reader.operators, compact.compact, reader.outside_buffers):
         with pytest.raises(ValueError, match=f"damaged .tflite file of .* bytes: {message}"):
             read(model)
-    assert flatbuffer.operators(bomb(1, 1, 4, inputs=1))
+    assert reader.operators(bomb(1, 1, 4, inputs=1))
 
 
 def test_buffers_that_overlap_are_refused() -> None:
     content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bomb(1, 1, 4, inputs=1), 0))
     content.buffers = [schema.BufferT(offset=2 + number, size=500) for number in range(100)]
-    model = flatbuffer.pack(content)
+    model = compact.pack(content)
     with pytest.raises(ValueError, match="its buffers overlap"):
-        flatbuffer.compact(model)
+        compact.compact(model)
 
 
 def image(names: bytes = b"\0first\0second\0", symbols: int = 2, tables: int = 1, loads: int = 1) -> bytes:
@@ -507,6 +511,6 @@ def test_a_header_of_an_array_is_only_read(readers: dict[str, Reader], tmp_path:
     for junk in (content, b"PK\x03\x04" + bytes(100), b"PK\x05\x06" + bytes(18), b"\x80\x04cos\nsystem\n"):
         (tmp_path / "train.npy").write_bytes(junk)
         with pytest.raises(ValueError, match=r"train\.npy: ") as error:
-            packed.open_split(tmp_path, "train")
+            dataset.open_split(tmp_path, "train")
         assert "\n" not in str(error.value)
     assert not Path("CANARY").exists()

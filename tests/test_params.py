@@ -16,11 +16,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from earlyexit.network import EarlyExitNetwork
+from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import Params, load
 from stages import run
+from tests import ROOT
 
-SOURCE = Path(__file__).parents[1] / "params.yaml"
+SOURCE = ROOT / "params.yaml"
 CONTENT: dict[str, Any] = YAML(typ="safe", pure=True).load(SOURCE.read_text(encoding="utf-8"))
 
 

@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError
 
 import stages
-from earlyexit.files import replacing_folder
+from earlyexit.common.files import replacing_folder
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl")
 # A background job of a shell inherits that Ctrl-C is ignored.
 STAGE = """

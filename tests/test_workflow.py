@@ -10,10 +10,14 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 YAML_12 = YAML(typ="safe", pure=True)
 # Of no influence on what a stage computes.
-INFRASTRUCTURE = {"files", "pool", "quiet", "params", "__init__"}
+INFRASTRUCTURE = {
+    "earlyexit/params.py",
+    *(f"earlyexit/common/{name}.py" for name in ("files", "pool", "quiet", "vision")),
+}
 
 TRAINED = {"baseline", "disjoint", "joint"}
 STAGES_OF = {
@@ -124,7 +128,7 @@ def test_a_changed_leaf_marks_its_stages_and_no_others(project: Repo, leaf: str)
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "stages").glob("*.py")))
 def test_a_stage_depends_on_all_the_code_that_it_imports(project: Repo, script: str) -> None:
     stages = [stage for stage in project.index.stages if script_of(stage) == script]
-    if script in {"__init__", "logs", "mend"}:
+    if script in {"__init__", "logs"}:
         assert not stages
         return
     assert stages, f"no stage runs stages/{script}.py"
@@ -132,6 +136,32 @@ def test_a_stage_depends_on_all_the_code_that_it_imports(project: Repo, script: 
     for stage in stages:
         given = {Path(dep.fs_path).relative_to(project.root_dir).as_posix() for dep in stage.deps}
         assert {path for path in given if path.startswith(("earlyexit", "stages"))} == needed
+
+
+@pytest.mark.parametrize("package", ["reports", "plots", "firmware", "emulation"])
+def test_a_change_in_a_package_of_the_end_reruns_no_training_and_no_quantization(project: Repo, package: str) -> None:
+    path = Path(project.root_dir) / "earlyexit" / package / "__init__.py"
+    before = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(f"{before}# changed\n", encoding="utf-8")
+        changed = {stage.addressing for stage in project.index.stages if any(dep.status() for dep in stage.deps)}
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert changed
+    outputs = set(changed)
+    while (
+        following := {
+            stage.addressing
+            for stage in project.index.stages
+            if {dep.fs_path for dep in stage.deps}
+            & {out.fs_path for s in project.index.stages if s.addressing in outputs for out in s.outs}
+        }
+        - outputs
+    ):
+        outputs |= following
+    assert not outputs & (
+        TRAINED | {"export@baseline", "export@early_exit", "ptq@baseline", "ptq@early_exit", "calibrate"}
+    )
 
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "stages").glob("*.py")))
@@ -147,29 +177,40 @@ def script_of(stage: Any) -> str:
 
 
 def closure(script: str) -> set[str]:
+    """The script, and all packages and modules that it imports, directly or not."""
     found: set[str] = {script}
     queue = [ROOT / script]
     while queue:
-        for module in imported(queue.pop()):
-            name = module.split(".")[1]
-            if name in INFRASTRUCTURE:
+        for path in map(dependency, imported(queue.pop())):
+            if path is None or path in INFRASTRUCTURE or path in found:
                 continue
-            package = ROOT / "earlyexit" / name
-            path = f"earlyexit/{name}" if package.is_dir() else f"earlyexit/{name}.py"
-            if path not in found:
-                found.add(path)
-                queue += sorted(package.rglob("*.py")) if package.is_dir() else [ROOT / path]
+            found.add(path)
+            queue += sorted((ROOT / path).rglob("*.py")) if (ROOT / path).is_dir() else [ROOT / path]
     return found
+
+
+def dependency(module: str) -> str | None:
+    """What dvc.yaml names for a module: its package; the file where the package is earlyexit or earlyexit.common."""
+    parts = module.split(".")
+    depth = 3 if parts[1] == "common" else 2
+    if len(parts) < depth:
+        return None
+    path = "/".join(parts[:depth])
+    return path if (ROOT / path).is_dir() else f"{path}.py"
 
 
 def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "earlyexit":
-            yield from (f"earlyexit.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("earlyexit."):
-            yield node.module
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "earlyexit":
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if is_module(name) else str(node.module) for name in names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("earlyexit."))
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def sections_read(path: Path) -> set[str]:

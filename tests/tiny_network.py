@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from earlyexit.architecture import Architecture, MobileNetV1Table, MobileNetV2Table
-from earlyexit.network import EarlyExitNetwork
-from earlyexit.packed import PackedSplit
+from earlyexit.dataset import PackedSplit
+from earlyexit.model.architecture import Architecture, MobileNetV1Table, MobileNetV2Table
+from earlyexit.model.network import EarlyExitNetwork
 
 Family = Literal["mobilenet_v2", "mobilenet_v1"]
 FAMILIES: tuple[Family, ...] = ("mobilenet_v2", "mobilenet_v1")

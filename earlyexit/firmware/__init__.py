@@ -1,1 +1,1 @@
-"""C code for microcontrollers: a library without dependencies, made from INT8 .tflite segments."""
+"""From INT8 segments to a C library for microcontrollers, and to arrays for TensorFlow Lite Micro."""

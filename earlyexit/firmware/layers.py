@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from earlyexit import flatbuffer
 from earlyexit.firmware import fixed_point
-from earlyexit.flatbuffer import Operator, Tensor
+from earlyexit.tflite import reader
+from earlyexit.tflite.reader import Operator, Tensor
 
 Shape = tuple[int, int, int]
 
@@ -158,8 +158,8 @@ def read(model: bytes, source: str) -> Segment:
             message names operator, tensor and `source`.
     """
     try:
-        operators = flatbuffer.operators(model)
-        inputs, outputs = flatbuffer.interface(model)
+        operators = reader.operators(model)
+        inputs, outputs = reader.interface(model)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     if len(inputs) != 1 or len(outputs) not in (1, 2):

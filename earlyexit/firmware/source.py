@@ -16,7 +16,7 @@ from earlyexit.firmware import emit, layers
 from earlyexit.firmware.layers import Layer, Segment, Shape
 from earlyexit.firmware.plan import Buffer, Overlap, Plan, plan
 from earlyexit.firmware.text import count, fill, float_literal, shape_text, signed, text_literal
-from earlyexit.runtime import Quantization, quantize_images
+from earlyexit.tflite.segment import Quantization, quantize_images
 
 VERSION = "1"  # of the C interface
 EXAMPLE = Path(__file__).with_name("examples") / "example_main.c"

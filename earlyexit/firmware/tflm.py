@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
-from earlyexit import arena, flatbuffer
 from earlyexit.firmware.source import check_defaults
 from earlyexit.firmware.text import fill, float_literal, shape_text, text_literal
+from earlyexit.tflite import arena, reader
 
 EXAMPLE = Path(__file__).with_name("examples") / "example_main.cc"
 
@@ -53,10 +53,10 @@ def generate(
 
 
 def _header(models: Sequence[bytes], arenas: Sequence[int], percentile: int | None) -> str:
-    operators = sorted({operator.name for model in models for operator in flatbuffer.operators(model)})
+    operators = sorted({operator.name for model in models for operator in reader.operators(model)})
     if unknown := set(operators) - _FUNCTIONS.keys():
         raise ValueError(f"no function of TFLM's resolver is known for {sorted(unknown)[0]}")
-    image = flatbuffer.interface(models[0])[0][0]
+    image = reader.interface(models[0])[0][0]
     assert image.scale is not None
     return fill(
         "ee_tflm.h",
@@ -105,7 +105,7 @@ def _array(model: bytes, number: int, name: str) -> str:
 
 def _layers(model: bytes) -> str:
     lines = []
-    for operator in flatbuffer.operators(model):
+    for operator in reader.operators(model):
         inputs = " + ".join(shape_text(tensor.shape[1:]) for tensor in operator.inputs if not tensor.data_bytes)
         lines.append(f" *     {operator.name:17}  {inputs} -> {shape_text(operator.outputs[0].shape[1:])}")
     return "\n".join(lines)
@@ -113,13 +113,13 @@ def _layers(model: bytes) -> str:
 
 def _logits(model: bytes) -> int:
     """Return which output holds the logits: the one of the smaller rank."""
-    _, outputs = flatbuffer.interface(model)
+    _, outputs = reader.interface(model)
     return min(range(len(outputs)), key=lambda place: len(outputs[place].shape))
 
 
 def _features(model: bytes) -> tuple[int, int]:
     """Return which output holds the features, and their bytes; -1 and 0 for the last segment."""
-    _, outputs = flatbuffer.interface(model)
+    _, outputs = reader.interface(model)
     if len(outputs) == 1:
         return -1, 0
     place = 1 - _logits(model)

@@ -1,1 +1,1 @@
-"""The figures: each module turns results into a table (its CSV), and the table into a picture."""
+"""The figures. Each module makes the numbers of one figure (a table for `dvc plots`) and draws it."""

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from earlyexit import policy
-from earlyexit.evaluation import Evaluation
+from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.plots import style
-from earlyexit.thresholds import Thresholds
+from earlyexit.policy import decision
+from earlyexit.policy.thresholds import Thresholds
 
 BINS = 40
 _TICKS = np.array([0.5, 0.75, 0.9, 0.96, 0.99, 0.996, 0.999, 0.9999, 0.99999])
@@ -37,11 +37,11 @@ def histograms(evaluation: Evaluation, names: Sequence[str], scales: Sequence[fl
     """
     parts = []
     for name, scale, logits in zip(names[:-1], scales, evaluation.int8_early_exit, strict=False):
-        margins = policy.margins(logits)
-        right = policy.labels(logits) == evaluation.labels
+        margins = decision.margins(logits)
+        right = decision.labels(logits) == evaluation.labels
         step = math.ceil((margins.max() + 1) / BINS)
         edges = np.arange(0, margins.max() + 1 + step, step)
-        confidence = policy.confidence(edges, scale)
+        confidence = decision.confidence(edges, scale)
         parts.append(
             pd.DataFrame(
                 {

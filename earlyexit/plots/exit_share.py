@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from earlyexit import policy
-from earlyexit.evaluation import Evaluation
+from earlyexit.evaluation.per_image import Evaluation
+from earlyexit.paper import TABLE1
 from earlyexit.plots import style
-from earlyexit.table1 import PAPER
-from earlyexit.thresholds import Thresholds
+from earlyexit.policy import decision
+from earlyexit.policy.thresholds import Thresholds
 
 
 def shares(evaluation: Evaluation, thresholds: Thresholds, names: Sequence[str]) -> pd.DataFrame:
@@ -25,14 +25,14 @@ def shares(evaluation: Evaluation, thresholds: Thresholds, names: Sequence[str])
     """
     rows = []
     for percentile in thresholds.table:
-        decisions = policy.decide(evaluation.int8_early_exit, thresholds.margins[percentile])
-        found = policy.exit_shares(decisions.exits, len(names))
+        decisions = decision.decide(evaluation.int8_early_exit, thresholds.margins[percentile])
+        found = decision.exit_shares(decisions.exits, len(names))
         rows.append(
             {
                 "percentile": percentile,
                 **dict(zip(names, found, strict=True)),
                 "early_exit_rate": 1 - found[-1],
-                "paper_early_exit_rate": PAPER.get(f"p{percentile}", {}).get("early_exit_rate"),
+                "paper_early_exit_rate": TABLE1.get(f"p{percentile}", {}).get("early_exit_rate"),
             }
         )
     return pd.DataFrame(rows)

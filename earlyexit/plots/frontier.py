@@ -9,11 +9,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from earlyexit import policy
-from earlyexit.evaluation import Evaluation
+from earlyexit.evaluation.per_image import Evaluation
+from earlyexit.evaluation.statistics import accuracy
+from earlyexit.paper import TABLE1
 from earlyexit.plots import style
-from earlyexit.statistics import accuracy
-from earlyexit.table1 import PAPER
+from earlyexit.policy import decision
 
 
 def references(evaluation: Evaluation, over_percentiles: pd.DataFrame, table: Sequence[int]) -> pd.DataFrame:
@@ -31,11 +31,11 @@ def references(evaluation: Evaluation, over_percentiles: pd.DataFrame, table: Se
     fixed = {"fp32": (None, evaluation.fp32_early_exit[-1]), "int8_baseline": (1.0, evaluation.int8_baseline[0])}
     rows: list[tuple[Any, ...]] = []
     for name, (speedup, logits) in fixed.items():
-        found = accuracy(policy.labels(logits), evaluation.labels)
+        found = accuracy(decision.labels(logits), evaluation.labels)
         rows.append(("ours", name, speedup, found.value, found.low, found.high))
     measured = over_percentiles[["speedup_measured", "accuracy", "accuracy_low", "accuracy_high"]]
     rows += [("ours", f"p{percentile}", *measured.loc[percentile]) for percentile in table]
-    rows += [("paper", name, row["speedup"], row["accuracy"], None, None) for name, row in PAPER.items()]
+    rows += [("paper", name, row["speedup"], row["accuracy"], None, None) for name, row in TABLE1.items()]
     names = ["source", "configuration", "speedup", "accuracy", "accuracy_low", "accuracy_high"]
     return pd.DataFrame(rows, columns=names).astype(dict.fromkeys(names[2:], float))
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from earlyexit.evaluation import Evaluation, report
+from earlyexit.evaluation.per_image import Evaluation, report
 from earlyexit.plots import style
 
 _LOOKS = {"fp32": ("FP32", "o", style.REFERENCE, -0.09), "int8": ("INT8", "s", style.OURS, 0.09)}

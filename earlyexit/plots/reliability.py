@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
-from earlyexit import policy, reliability
-from earlyexit.evaluation import Evaluation
+from earlyexit.evaluation import statistics
+from earlyexit.evaluation.per_image import Evaluation
+from earlyexit.evaluation.statistics import accuracy
 from earlyexit.plots import style
-from earlyexit.statistics import accuracy
+from earlyexit.policy import decision
 
 _COLUMNS = 4
 
@@ -33,20 +34,20 @@ def bins(evaluation: Evaluation, names: Sequence[str], scales: Sequence[float]) 
     """
     rows = []
     for name, scale, logits in zip(names, scales, evaluation.int8_early_exit, strict=True):
-        margins, answers = policy.margins(logits), policy.labels(logits)
-        confidence, right = policy.confidence(margins, scale), answers == evaluation.labels
+        margins, answers = decision.margins(logits), decision.labels(logits)
+        confidence, right = decision.confidence(margins, scale), answers == evaluation.labels
         scores = {
-            "ece": reliability.calibration_error(confidence, right),
-            "auroc": reliability.auroc(margins, right),
+            "ece": statistics.calibration_error(confidence, right),
+            "auroc": statistics.auroc(margins, right),
         }
-        places = reliability.bin_of(confidence)
-        for place in range(reliability.BINS):
+        places = statistics.bin_of(confidence)
+        for place in range(statistics.BINS):
             inside = places == place
             rows.append(
                 {
                     "classifier": name,
-                    "confidence_low": reliability.EDGES[place],
-                    "confidence_high": reliability.EDGES[place + 1],
+                    "confidence_low": statistics.EDGES[place],
+                    "confidence_high": statistics.EDGES[place + 1],
                     "images": int(inside.sum()),
                     "right": int(right[inside].sum()),
                     **_inside(confidence[inside], answers[inside], evaluation.labels[inside]),

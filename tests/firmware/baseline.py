@@ -1,7 +1,7 @@
 """A network of one segment, to compare with."""
 
-from earlyexit import deployment, flatbuffer
-from earlyexit.deployment import Deployment
+from earlyexit.tflite import compact, deployment
+from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network, tiny_tflite
 
 
@@ -10,5 +10,5 @@ def network() -> Deployment:
     made = tiny_tflite.Network(tiny_network.RESOLUTION)
     x = made.conv(made.input, 8, stride=2)
     x = made.conv(made.depthwise(x, stride=2), 24, kernel=1)
-    model = flatbuffer.compact(tiny_tflite.quantized(made.finish(made.dense(made.mean(x), 2))))
+    model = compact.compact(tiny_tflite.quantized(made.finish(made.dense(made.mean(x), 2))))
     return Deployment(["final"], [model], [deployment.macs(model)], 128, 128)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from earlyexit.flatbuffer import pack
+from earlyexit.tflite.compact import pack
 
 ACTIVATIONS = schema.ActivationFunctionType
 INT16 = schema.TensorType.INT16

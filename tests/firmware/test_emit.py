@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earlyexit import arena
-from earlyexit.blueprint import blueprint
+from earlyexit.budget.blueprint import blueprint
 from earlyexit.firmware import emit, layers
 from earlyexit.firmware.layers import Add, Depthwise, Layer
-from earlyexit.runtime import Segment
+from earlyexit.tflite import arena
+from earlyexit.tflite.segment import Segment
 from tests import tiny_network
 from tests.firmware import single_layer
 from tests.firmware.host import DEFAULT, KERNELS, build

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from earlyexit import arena
 from earlyexit.firmware import emit, layers
 from earlyexit.firmware.layers import Layer
-from earlyexit.runtime import Segment
+from earlyexit.tflite import arena
+from earlyexit.tflite.segment import Segment
 from tests.firmware import single_layer
 from tests.firmware.host import Driver
 from tests.firmware.single_layer import ACTIVATIONS

@@ -1,19 +1,18 @@
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from earlyexit.blueprint import blueprint
+from earlyexit.budget.blueprint import blueprint
 from earlyexit.firmware import fixed_point, layers
 from earlyexit.firmware.layers import Add, Conv, Dense, Depthwise, Mean, Pointwise, Window
-from tests import tiny_network
+from tests import ROOT, tiny_network
 from tests.firmware import single_layer
 from tests.firmware.single_layer import ACTIVATIONS
 from tests.tiny_tflite import Network
 
-MODELS = Path(__file__).parents[2] / "models" / "int8"
+MODELS = ROOT / "models" / "int8"
 SHAPE = (5, 6, 4)
 
 

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earlyexit import arena, policy
-from earlyexit.blueprint import blueprint
-from earlyexit.deployment import Deployment
+from earlyexit.budget.blueprint import blueprint
 from earlyexit.firmware import emit, layers, plan, source
-from earlyexit.labels import CLASSES
 from earlyexit.params import load, overridden
-from tests import tiny_network
+from earlyexit.policy import decision
+from earlyexit.task import CLASSES
+from earlyexit.tflite import arena
+from earlyexit.tflite.deployment import Deployment
+from tests import ROOT, tiny_network
 from tests.conftest import Exported
 from tests.firmware import library
 from tests.firmware.library import SANITIZED, ZIG, Library, Source, Status, compile_program
-from tests.stages.tiny_params import ROOT
 
 THRESHOLDS = [12, 20]
 
@@ -87,13 +87,13 @@ def check_exact(made: Library, truth: Known) -> None:
 
 
 def check_cascade(made: Library, truth: Known, thresholds: list[int]) -> None:
-    decisions = policy.decide(truth.logits, thresholds)
+    decisions = decision.decide(truth.logits, thresholds)
     calls = [library.init(), *(library.set_threshold(number, limit) for number, limit in enumerate(thresholds))]
     calls += [library.run(place, image) for image in truth.images for place in (Source.IN_PLACE, Source.OUTSIDE)]
     answers = made.call(calls)
     assert {status for status, _ in answers} == {Status.OK}
     found = np.array([np.frombuffer(data, np.int32) for _, data in answers[1 + len(thresholds) :]])
-    margins = policy.margins(truth.logits)[decisions.exits, np.arange(len(truth.images))]
+    margins = decision.margins(truth.logits)[decisions.exits, np.arange(len(truth.images))]
     expected = np.stack([decisions.labels, decisions.exits, margins], axis=1).repeat(2, axis=0)
     np.testing.assert_array_equal(found, expected)
 
@@ -113,7 +113,7 @@ def test_equals_tflm_and_litert_byte_for_byte(deployed: Deployment, compiled: Li
 
 @pytest.mark.parametrize("quantile", [0, 0.3, 0.7, 1])
 def test_cascade_decides_as_the_policy_does(compiled: Library, truth: Known, quantile: float) -> None:
-    margins = policy.margins(truth.logits[:-1])
+    margins = decision.margins(truth.logits[:-1])
     check_cascade(compiled, truth, np.quantile(margins, quantile, axis=1, method="lower").astype(int).tolist())
 
 
@@ -375,8 +375,8 @@ def test_example_classifies_pixels(deployed: Deployment, exported: Exported, tmp
     images = exported.images[:8]
     process = subprocess.run([program], input=images.tobytes(), capture_output=True, check=True)
     logits = known(deployed, images).logits
-    decisions = policy.decide(logits, THRESHOLDS)
-    margins = policy.margins(logits)[decisions.exits, np.arange(len(images))]
+    decisions = decision.decide(logits, THRESHOLDS)
+    margins = decision.margins(logits)[decisions.exits, np.arange(len(images))]
     assert process.stdout.decode().splitlines() == [
         f"{CLASSES[label]}: exit {exit_}, margin {margin}"
         for label, exit_, margin in zip(decisions.labels, decisions.exits, margins, strict=True)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from earlyexit import arena
-from earlyexit.deployment import Deployment
 from earlyexit.firmware import tflm
-from earlyexit.labels import CLASSES
+from earlyexit.task import CLASSES
+from earlyexit.tflite import arena
+from earlyexit.tflite.deployment import Deployment
 from tests.firmware.library import compile_program
 
 THRESHOLDS = [12, 20]

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from earlyexit import policy, thresholds
-from earlyexit.evaluation import Evaluation
-from earlyexit.thresholds import Thresholds
+from earlyexit.evaluation.per_image import Evaluation
+from earlyexit.policy import decision, thresholds
+from earlyexit.policy.thresholds import Thresholds
 
 MACS = [400, 300, 200, 500]
 BASELINE_MACS = 1300
@@ -42,7 +42,7 @@ def evaluation(n: int = 60, exits: int = 3) -> Evaluation:
 
 
 def limits(exits: int = 3, table: tuple[int, ...] = (50, 75, 95)) -> Thresholds:
-    margins = policy.margins(logits(np.arange(200) % 2, exits, seed=3))
+    margins = decision.margins(logits(np.arange(200) % 2, exits, seed=3))
     return thresholds.calibrate(margins, list(table), names(exits), scales(exits))
 
 

@@ -11,8 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from earlyexit.evaluation import Evaluation
-from earlyexit.frontier import curve as over_percentiles
+from earlyexit.evaluation.frontier import curve as over_percentiles
+from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.plots import confidence, exit_share, frontier, latency, learning_curves, quantization, style
 from tests.plots import results
 

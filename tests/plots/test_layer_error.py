@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from earlyexit import layer_error
-from earlyexit.layer_error import LayerError
 from earlyexit.plots import style
 from earlyexit.plots.layer_error import draw
+from earlyexit.quantization import layer_error
+from earlyexit.quantization.layer_error import LayerError
 
 
 def entry(segment: int, index: int, operator: str, head: bool, sqnr: float) -> LayerError:

@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from earlyexit import policy
-from earlyexit import reliability as measures
-from earlyexit.evaluation import Evaluation
+from earlyexit.evaluation import statistics
+from earlyexit.evaluation.per_image import Evaluation
+from earlyexit.evaluation.statistics import accuracy
 from earlyexit.plots import reliability, style
-from earlyexit.statistics import accuracy
+from earlyexit.policy import decision
+from earlyexit.reports import reliability as measures
 from tests.plots import results
 
 
@@ -24,10 +25,10 @@ def test_bins_hold_every_image_once_where_it_belongs() -> None:
     bins = table(evaluation)
     assert list(bins["classifier"].unique()) == results.names(3)
     for number, (_, own) in enumerate(bins.groupby("classifier", sort=False)):
-        assert len(own) == measures.BINS
+        assert len(own) == statistics.BINS
         assert own["images"].sum() == 200
         logits = evaluation.int8_early_exit[number]
-        confidence = policy.confidence(policy.margins(logits), results.scales(3)[number])
+        confidence = decision.confidence(decision.margins(logits), results.scales(3)[number])
         right = logits.argmax(1) == evaluation.labels
         for row in own.to_dict("records"):
             inside = (row["confidence_low"] < confidence) & (confidence <= row["confidence_high"])

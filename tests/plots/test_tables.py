@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from earlyexit.frontier import curve as over_percentiles
+from earlyexit.evaluation.frontier import curve as over_percentiles
+from earlyexit.evaluation.statistics import accuracy
+from earlyexit.paper import TABLE1
 from earlyexit.plots import confidence, exit_share, frontier, latency, learning_curves, quantization
-from earlyexit.statistics import accuracy
-from earlyexit.table1 import PAPER
-from earlyexit.thresholds import Thresholds
+from earlyexit.policy.thresholds import Thresholds
 from tests.plots import results
 
 EVALUATION = results.evaluation()
@@ -64,7 +64,7 @@ def test_reference_points_are_table_1() -> None:
     right = EVALUATION.int8_baseline[0].argmax(1) == EVALUATION.labels
     assert points["ours", "int8_baseline"]["accuracy"] == pytest.approx(right.mean())
     assert np.isnan(points["ours", "fp32"]["speedup"])
-    for name, row in PAPER.items():
+    for name, row in TABLE1.items():
         assert points["paper", name]["accuracy"] == row["accuracy"]
 
 

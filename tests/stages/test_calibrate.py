@@ -4,9 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from earlyexit import deployment, thresholds
-from earlyexit.deployment import Deployment
-from earlyexit.packed import PackedSplit
+from earlyexit.dataset import PackedSplit
+from earlyexit.policy import thresholds
+from earlyexit.tflite import deployment
+from earlyexit.tflite.deployment import Deployment
 from stages import calibrate
 from tests import tiny_network
 

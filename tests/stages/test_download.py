@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks import coco2014
-from benchmarks.server import Fault, serving
-from earlyexit import class_folders, coco
+from earlyexit.raw import coco, layout
+from earlyexit.sources import class_folders, coco_folder
+from rehearsal import coco2014
+from rehearsal.server import Fault, serving
 from stages import download
 from tests.coco_source import files, write_source
-from tests.test_class_folders import PERSONS, PHOTOGRAPHS, write_archive, write_folder
+from tests.sources.test_class_folders import PERSONS, PHOTOGRAPHS, write_archive, write_folder
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def run(monkeypatch: pytest.MonkeyPatch, **data: Any) -> None:
 def test_embedded_and_folder_give_the_same_layout(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, source="embedded", seed=1, train_images=4, val_images=2)
     embedded = dict(files(root / "data" / "raw"))
-    assert len(coco.read_instances(coco.annotations_path(root / "data" / "raw", "train")).photographs) == 4
+    assert len(coco.read_instances(layout.annotations_path(root / "data" / "raw", "train")).photographs) == 4
     write_source(root / "photos")
     run(monkeypatch, source="photos")
     assert embedded.keys() == dict(files(root / "data" / "raw")).keys()
@@ -38,7 +39,7 @@ def test_missing_folder_is_explained(root: Path, monkeypatch: pytest.MonkeyPatch
         run(monkeypatch, source="../photos")
     message = str(error.value)
     assert message.startswith(f"data.source: no such folder: ../photos (looked at {root}/../photos).")
-    assert coco.LAYOUT in message
+    assert coco_folder.LAYOUT in message
     assert "--queue" in message
     assert "absolute path" in message
 
@@ -47,7 +48,7 @@ def test_failure_leaves_what_was_there(root: Path, monkeypatch: pytest.MonkeyPat
     source = write_source(root / "photos")
     run(monkeypatch, source="photos")
     before = list(files(root / "data"))
-    coco.annotations_path(source, "val").write_text("{}")
+    layout.annotations_path(source, "val").write_text("{}")
     with pytest.raises(ValueError, match=r"^data.source: photos/annotations/instances_val.json: images is missing"):
         run(monkeypatch, source="photos")
     assert list(files(root / "data")) == before
@@ -55,8 +56,8 @@ def test_failure_leaves_what_was_there(root: Path, monkeypatch: pytest.MonkeyPat
 
 def photographs(root: Path) -> dict[str, int]:
     return {
-        split: len(coco.read_instances(coco.annotations_path(root / "data" / "raw", split)).photographs)
-        for split in coco.SPLITS
+        split: len(coco.read_instances(layout.annotations_path(root / "data" / "raw", split)).photographs)
+        for split in layout.SPLITS
     }
 
 

@@ -5,12 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from earlyexit import deployment, evaluation
-from earlyexit.deployment import Deployment
-from earlyexit.files import read_json, write_json, write_text
-from earlyexit.firmware import cost, source
-from earlyexit.labels import CLASSES
-from earlyexit.packed import COLUMNS
+from earlyexit.common.files import read_json, write_json, write_text
+from earlyexit.dataset import COLUMNS
+from earlyexit.emulation import report
+from earlyexit.evaluation import per_image
+from earlyexit.firmware import source
+from earlyexit.task import CLASSES
+from earlyexit.tflite import deployment
+from earlyexit.tflite.deployment import Deployment
 from stages import emulate as stage
 from tests import tiny_network
 from tests.firmware import baseline
@@ -28,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment
         deployment.save(tmp_path / "models/int8" / name, network, "litert")
     write_json(tmp_path / "models/thresholds.json", results.limits(2).model_dump())
     (tmp_path / "models/evaluation").mkdir()
-    evaluation.save(tmp_path / "models/evaluation/val.safetensors", results.evaluation(exits=2))
+    per_image.save(tmp_path / "models/evaluation/val.safetensors", results.evaluation(exits=2))
     library = source.generate(deployed.models, deployed.names, [9, 9], None, CLASSES, deployed.offset, deployed.divisor)
     for file, text in library.items():
         write_text(tmp_path / "models/firmware" / file, text)
@@ -46,7 +48,7 @@ def test_writes_the_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert list(found["cascade"]) == ["p50", "p75", "p95"]
     assert found["memory"]["early_exit"]["ram"]["total"] < 16_384
     text = Path("reports/emulated.md").read_text()
-    assert text == cost.markdown(found)
+    assert text == report.markdown(found)
     assert text in capsys.readouterr().out
 
 

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from earlyexit import deployment, thresholds
-from earlyexit.deployment import Deployment
-from earlyexit.files import write_json
+from earlyexit.common.files import write_json
 from earlyexit.firmware import source, tflm
+from earlyexit.policy import thresholds
+from earlyexit.tflite import deployment
+from earlyexit.tflite.deployment import Deployment
 from stages import firmware as stage
 
 MARGINS = np.array([np.arange(200), np.arange(200) // 2, np.zeros(200, int)])

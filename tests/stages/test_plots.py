@@ -7,12 +7,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from earlyexit import coco, evaluation, packing
-from earlyexit import packed as packed_splits
-from earlyexit.deployment import Deployment
-from earlyexit.files import write_json
-from earlyexit.plots import examples
-from earlyexit.plots.sheet import Sheet
+from earlyexit import dataset as packed_splits
+from earlyexit.common.files import write_json
+from earlyexit.evaluation import per_image
+from earlyexit.packing import pack
+from earlyexit.plots.sheets import examples
+from earlyexit.plots.sheets.sheet import Sheet
+from earlyexit.sources import coco_folder
+from earlyexit.tflite.deployment import Deployment
 from stages import plots
 from tests.coco_source import files, write_source
 from tests.plots import results
@@ -42,9 +44,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Deployment, "logits_scales", lambda self: results.scales(len(self.names) - 1))
     (tmp_path / "data" / "raw").mkdir(parents=True)
-    coco.store_folder(write_source(tmp_path / "source"), tmp_path / "data" / "raw")
+    coco_folder.store_folder(write_source(tmp_path / "source"), tmp_path / "data" / "raw")
     packed = tmp_path / "data" / "packed"
-    packing.pack(
+    pack.pack(
         tmp_path / "data" / "raw",
         packed,
         source="folder",
@@ -62,7 +64,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (models / "int8" / "early_exit" / "layers.csv").write_text(LAYERS)
     (models / "evaluation").mkdir()
     found = replace(results.evaluation(len(val)), ids=val.ids, labels=val.labels)
-    evaluation.save(models / "evaluation" / "val.safetensors", found)
+    per_image.save(models / "evaluation" / "val.safetensors", found)
     write_json(models / "thresholds.json", results.limits().model_dump())
     write_json(models / "latency.json", results.latency())
     (tmp_path / "reports").mkdir()

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from earlyexit import coco
-from earlyexit.packed import open_split
+from earlyexit.dataset import open_split
+from earlyexit.sources import coco_folder
 from stages import prepare
 from tests.coco_source import content, write_content, write_source
 
@@ -19,7 +19,7 @@ def test_packs_data_raw_and_prints_the_counts(
     write_content(source, "val", value)
     (source / "images" / "train" / "000001.jpg").unlink()
     (tmp_path / "data" / "raw").mkdir(parents=True)
-    coco.store_folder(source, tmp_path / "data" / "raw")
+    coco_folder.store_folder(source, tmp_path / "data" / "raw")
     data = SimpleNamespace(
         source="folder",
         resolution=32,

@@ -1,11 +1,10 @@
 """The project's params.yaml with a network of a few thousand weights."""
 
-from pathlib import Path
 from typing import Any
 
 from earlyexit.params import Params, load, overridden
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 TINY = {
     "data.resolution": 32,
     "model.mobilenet_v2.stem": 8,

@@ -1,0 +1,232 @@
+"""The INT8 files of a network that nobody has trained: what a block table costs, without training or conversion.
+
+Operators, tensors and quantization records are those of `convert.to_tflite` and `quantize.quantize` (litert), written
+directly with random weights. Arena, multiply-accumulates and, but for some bytes, flash do not depend on the weights.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from earlyexit.model.architecture import Architecture, Block
+from earlyexit.task import CLASSES
+from earlyexit.tflite.compact import pack
+
+_LINEAR = schema.ActivationFunctionType.NONE
+_ACTIVATIONS = {"mobilenet_v2": schema.ActivationFunctionType.RELU6, "mobilenet_v1": schema.ActivationFunctionType.RELU}
+_SAME, _VALID = schema.Padding.SAME, schema.Padding.VALID
+_VERSIONS = {"FULLY_CONNECTED": 5}  # as ai-edge-quantizer writes them; 1 for all else
+_LOWEST = -128
+
+_Layer = Callable[["_File", Any], Any]
+
+
+def blueprint(architecture: Architecture) -> list[bytes]:
+    """Return one INT8 .tflite file a segment of `architecture`, with random weights; equal input gives equal bytes.
+
+    What segment k gives is what segment k + 1 takes, scale and zero point included, so the files run as a cascade.
+    A trained network differs in flash by some bytes: equal vectors are stored once, and chance decides which are.
+    """
+    layers = dict(_layers(architecture))
+    rng = np.random.default_rng(0)
+    given = _tensor(
+        (1, architecture.resolution, architecture.resolution, 3),
+        schema.TensorType.INT8,
+        _of_range(*architecture.input_range),
+    )
+    segments = architecture.segment_blocks
+    models = []
+    for number, names in enumerate(segments):
+        file = _File(given, rng)
+        x = file.input
+        for name in names:
+            x = layers[name](file, x)
+        last = number == len(segments) - 1
+        logits = _classify(file, x if last else _head_convolution(architecture, number, file, x))
+        models.append(file.finish([logits] if last else [logits, x]))
+        given = _tensor(x.shape, schema.TensorType.INT8, x.quantization)
+    return models
+
+
+class _File:
+    """One .tflite file under construction; methods add an operator and return its output, a TensorT."""
+
+    def __init__(self, given: Any, rng: np.random.Generator) -> None:
+        self.input = given
+        self._rng = rng
+        self._zero_points = cycle(range(1, 128))  # all different, as far as they go
+        self._data: dict[Any, np.ndarray] = {}
+        self._operators: list[tuple[str, list[Any], Any, Any]] = []
+
+    def conv(self, x: Any, channels: int, act: int, kernel: int = 1, stride: int = 1) -> Any:
+        """Convolution, (H, W, C) to (ceil(H / stride), ceil(W / stride), channels)."""
+        height, width, inputs = _shape(x)
+        options = schema.Conv2DOptionsT(
+            padding=_VALID if kernel == 1 else _SAME, strideH=stride, strideW=stride, fusedActivationFunction=act
+        )
+        constants = self._weights(x, (channels, kernel, kernel, inputs), 0)
+        output = self._activation((-(-height // stride), -(-width // stride), channels), act)
+        return self._add("CONV_2D", [x, *constants], output, options)
+
+    def depthwise(self, x: Any, act: int, stride: int) -> Any:
+        """3x3 depthwise convolution, (H, W, C) to (ceil(H / stride), ceil(W / stride), C)."""
+        height, width, channels = _shape(x)
+        options = schema.DepthwiseConv2DOptionsT(
+            padding=_SAME, strideH=stride, strideW=stride, depthMultiplier=1, fusedActivationFunction=act
+        )
+        constants = self._weights(x, (1, 3, 3, channels), 3)
+        output = self._activation((-(-height // stride), -(-width // stride), channels), act)
+        return self._add("DEPTHWISE_CONV_2D", [x, *constants], output, options)
+
+    def add(self, a: Any, b: Any) -> Any:
+        """Sum of two tensors of one shape."""
+        return self._add("ADD", [a, b], self._activation(_shape(a), _LINEAR), schema.AddOptionsT())
+
+    def pool(self, x: Any) -> Any:
+        """Mean over the picture, (H, W, C) to (C,); of a single pixel the converter makes a sum."""
+        height, width, channels = _shape(x)
+        axes = self._constant(np.array([1, 2], np.int32), schema.TensorType.INT32, None)
+        if height == width == 1:
+            name, quantization = "SUM", x.quantization
+        else:
+            name, quantization = "MEAN", self._quantization(rectified=x.quantization.zeroPoint[0] == _LOWEST)
+        output = _tensor((1, channels), schema.TensorType.INT8, quantization)
+        return self._add(name, [x, axes], output, schema.ReducerOptionsT())
+
+    def linear(self, x: Any, outputs: int) -> Any:
+        """Fully connected layer, (C,) to (outputs,)."""
+        constants = self._weights(x, (outputs, *_shape(x)), 0)
+        options = schema.FullyConnectedOptionsT(keepNumDims=True)
+        return self._add("FULLY_CONNECTED", [x, *constants], self._activation((outputs,), _LINEAR), options)
+
+    def finish(self, outputs: Sequence[Any]) -> bytes:
+        """Return the file's content."""
+        constants = self._ordered_constants()
+        tensors = [self.input, *constants, *(output for _, _, output, _ in self._operators)]
+        numbers = {tensor: number for number, tensor in enumerate(tensors)}
+        buffers = [schema.BufferT()]
+        for tensor in constants:
+            tensor.buffer = len(buffers)
+            buffers.append(schema.BufferT(np.frombuffer(self._data[tensor].tobytes(), np.uint8)))
+        names = list(dict.fromkeys(name for name, *_ in self._operators))
+        graph = schema.SubGraphT(
+            tensors=tensors,
+            inputs=np.array([0], np.int32),
+            outputs=_indices(numbers, outputs),
+            operators=[
+                schema.OperatorT(
+                    opcodeIndex=names.index(name),
+                    inputs=_indices(numbers, inputs),
+                    outputs=_indices(numbers, [output]),
+                    builtinOptionsType=getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T")),
+                    builtinOptions=options,
+                )
+                for name, inputs, output, options in self._operators
+            ],
+        )
+        codes = [_code(name) for name in names]
+        content = schema.ModelT(version=3, operatorCodes=codes, subgraphs=[graph], buffers=buffers)
+        return pack(content)
+
+    def _add(self, name: str, inputs: list[Any], output: Any, options: Any) -> Any:
+        self._operators.append((name, inputs, output, options))
+        return output
+
+    def _ordered_constants(self) -> list[Any]:
+        """The converter's order, mostly: it decides how many bytes of padding lie between the buffers."""
+        *operators, pool, linear = [inputs[1:] for name, inputs, *_ in self._operators if name != "ADD"]
+        weights, biases = zip(*operators, strict=True)
+        return [*reversed(linear), *pool, *reversed(biases[1:]), *reversed(weights), biases[0]]
+
+    def _activation(self, shape: tuple[int, ...], act: int) -> Any:
+        if act == schema.ActivationFunctionType.RELU6:
+            quantization = _of_range(0, 6)
+        else:
+            quantization = self._quantization(rectified=act != _LINEAR)
+        return _tensor((1, *shape), schema.TensorType.INT8, quantization)
+
+    def _quantization(self, *, rectified: bool) -> Any:
+        return _record(self._rng.uniform(0.02, 0.1), _LOWEST if rectified else next(self._zero_points))
+
+    def _weights(self, x: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, Any]:
+        channels = shape[axis]
+        fan_in = np.prod(shape) / channels
+        # The spread of what comes in is kept: INT8 weights drawn evenly have a standard deviation of 73.
+        scales = self._rng.uniform(0.5, 1.5, channels) / (73 * fan_in**0.5)
+        weights = self._rng.integers(-127, 128, shape, np.int8)
+        biases = self._rng.integers(-1000, 1001, channels, np.int32)
+        return (
+            self._constant(weights, schema.TensorType.INT8, _record(scales, 0, axis)),
+            self._constant(biases, schema.TensorType.INT32, _record(scales * x.quantization.scale[0], 0)),
+        )
+
+    def _constant(self, data: np.ndarray, kind: int, quantization: Any) -> Any:
+        tensor = _tensor(data.shape, kind, quantization)
+        self._data[tensor] = data
+        return tensor
+
+
+def _layers(architecture: Architecture) -> Iterator[tuple[str, _Layer]]:
+    table = architecture.backbone
+    act = _ACTIVATIONS[table.family]
+    build = _inverted_residual if table.family == "mobilenet_v2" else _separable_block
+    yield "stem", partial(_File.conv, channels=table.scaled(table.stem), act=act, kernel=3, stride=2)
+    for block in table.block_list():
+        yield block.name, partial(build, block, act)
+    if table.family == "mobilenet_v2":
+        yield "last", partial(_File.conv, channels=table.scaled(table.last), act=act)
+
+
+def _inverted_residual(block: Block, act: int, file: _File, x: Any) -> Any:
+    inputs = _shape(x)[2]
+    y = file.conv(x, inputs * block.expansion, act) if block.expansion > 1 else x
+    y = file.conv(file.depthwise(y, act, block.stride), block.channels, _LINEAR)
+    return file.add(x, y) if block.stride == 1 and inputs == block.channels else y
+
+
+def _separable_block(block: Block, act: int, file: _File, x: Any) -> Any:
+    return file.conv(file.depthwise(x, act, block.stride), block.channels, act)
+
+
+def _head_convolution(architecture: Architecture, number: int, file: _File, x: Any) -> Any:
+    if architecture.head == "pooled":
+        return x
+    act = schema.ActivationFunctionType.RELU6
+    return file.conv(file.depthwise(x, act, 1), architecture.head_channels[number], act)
+
+
+def _classify(file: _File, x: Any) -> Any:
+    return file.linear(file.pool(x), len(CLASSES))
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in tensor.shape[1:])
+
+
+def _tensor(shape: Sequence[int], kind: int, quantization: Any) -> Any:
+    # Arrays, not lists, throughout: only those are shared.
+    return schema.TensorT(shape=np.array(shape, np.int32), type=kind, quantization=quantization, hasRank=True)
+
+
+def _record(scale: Any, zero_point: int, axis: int = 0) -> Any:
+    scales = np.atleast_1d(np.asarray(scale, np.float32))
+    points = np.full(len(scales), zero_point, np.int64)
+    return schema.QuantizationParametersT(scale=scales, zeroPoint=points, quantizedDimension=axis)
+
+
+def _of_range(low: float, high: float) -> Any:
+    scale = (high - low) / 255
+    return _record(scale, round(_LOWEST - low / scale))
+
+
+def _indices(numbers: dict[Any, int], tensors: Sequence[Any]) -> np.ndarray:
+    return np.array([numbers[tensor] for tensor in tensors], np.int32)
+
+
+def _code(name: str) -> Any:
+    number = getattr(schema.BuiltinOperator, name)
+    return schema.OperatorCodeT(min(number, 127), None, _VERSIONS.get(name, 1), number)

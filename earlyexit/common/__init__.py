@@ -1,0 +1,1 @@
+"""What every other package may use: files that appear whole, worker processes, Markdown tables, torchvision."""

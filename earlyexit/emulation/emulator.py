@@ -1,0 +1,318 @@
+"""Firmware on an emulated Cortex-M4: its answers, its stack, and how many instructions it takes.
+
+Counted are issued instructions: one that an IT block skips counts as well, as it takes a cycle too. Instructions are
+not cycles: loads, branches, divisions and slow flash take more than one each.
+"""
+
+import ctypes
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from earlyexit.emulation.compiler import TARGET, Image, host_library
+from earlyexit.policy.cascade import Outcome
+
+try:
+    from unicorn import (
+        UC_ARCH_ARM,
+        UC_HOOK_BLOCK,
+        UC_MODE_MCLASS,
+        UC_MODE_THUMB,
+        UC_PROT_ALL,
+        UC_PROT_EXEC,
+        UC_PROT_READ,
+        Uc,
+        UcError,
+    )
+    from unicorn.arm_const import (
+        UC_ARM_REG_LR,
+        UC_ARM_REG_PC,
+        UC_ARM_REG_R0,
+        UC_ARM_REG_R1,
+        UC_ARM_REG_R2,
+        UC_ARM_REG_R3,
+        UC_ARM_REG_SP,
+        UC_CPU_ARM_CORTEX_M4,
+    )
+    from unicorn.unicorn_py3.unicorn import uclib
+except ModuleNotFoundError:  # `Machine` says so
+    uclib = None
+
+_PAGE = 4096
+_PAINT = 0xA5A5A5A5
+_EXCHANGE_BYTES = 1 << 20
+_CALLS = 4096
+_BLOCK = np.dtype([("executed", np.uint64), ("size", np.uint32), ("instructions", np.uint32)])  # of target/count.c
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Instructions of one call.
+
+    `functions` are the shares of the functions that were executed, by name. `calls` are those of watched functions in
+    order: name and instructions from this call to the next one, or to the end.
+    """
+
+    instructions: int
+    functions: dict[str, int]
+    calls: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the firmware answered for N images, and what that cost.
+
+    Attributes:
+        logits: of each segment, int8 (segments, N, 2).
+        features: that each segment but the last left behind, int8 (N, bytes).
+        thresholds: integer margins of the early exits, as the library has them built in.
+        outcomes: of `ee_run`, which stops at the first exit that is sure enough.
+        segments: cost of `ee_run_segment`, for each segment one an image; the input lies in the arena already.
+        cascade: cost of `ee_run`, one an image; the input lies in the arena already.
+        stack: the most bytes of stack that a call took.
+    """
+
+    logits: NDArray[np.int8]
+    features: list[NDArray[np.int8]]
+    thresholds: list[int]
+    outcomes: list[Outcome]
+    segments: list[list[Cost]]
+    cascade: list[Cost]
+    stack: int
+
+    @property
+    def instructions(self) -> NDArray[np.int64]:
+        """Instructions of each segment and image, (segments, N)."""
+        return np.array([[cost.instructions for cost in costs] for costs in self.segments], np.int64)
+
+
+class _Counter(ctypes.Structure):
+    """ee_counter of target/count.c."""
+
+    _fields_ = (
+        ("flash", ctypes.c_void_p),
+        ("flash_bytes", ctypes.c_uint32),
+        ("blocks", ctypes.c_void_p),
+        ("watched", ctypes.c_void_p),
+        ("called", ctypes.c_void_p),
+        ("called_at", ctypes.c_void_p),
+        ("room", ctypes.c_uint32),
+        ("calls", ctypes.c_uint32),
+        ("total", ctypes.c_uint64),
+        ("outside", ctypes.c_uint64),
+    )
+
+
+class Machine:
+    """A Cortex-M4 with an image in flash, started up to `main`.
+
+    Args:
+        image: what `compiler.build` linked.
+        watched: functions whose calls are noted one by one.
+        timeout: seconds after which a call is given up.
+
+    Raises:
+        FileNotFoundError: unicorn is missing.
+        ValueError: the image does not reach `main`, or has no function of a watched name.
+    """
+
+    def __init__(self, image: Image, watched: Sequence[str] = (), timeout: float = 60) -> None:
+        if uclib is None:
+            raise FileNotFoundError("no emulator of the Cortex-M4: pip install unicorn (it is in requirements.txt)")
+        self._timeout = timeout
+        self._symbols = image.layout
+        flash = _pages(image.flash_bytes)
+        self._flash = np.full(flash, 0xFF, np.uint8)
+        self._blocks = np.zeros(flash // 2, _BLOCK)
+        self._watched = np.zeros(flash // 2, np.uint8)
+        self._called = np.zeros(_CALLS, np.uint32)
+        self._called_at = np.zeros(_CALLS, np.uint64)
+        for name in watched:
+            self._watched[image.layout[name].address // 2] = 1
+        self._functions = _functions(image)
+        for load in image.layout.loads:
+            self._flash[load.address : load.address + len(load.content)] = np.frombuffer(load.content, np.uint8)
+        self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
+        self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M4)
+        self._map(_pages(image.ram_bytes))
+        self._counter = self._count()
+        self._boot()
+
+    def call(self, name: str, *arguments: int) -> int:
+        """Call the function `name` with up to four integers or addresses; return its result, signed.
+
+        Raises:
+            ValueError: there is no such function, or it reads or writes outside of the memory, executes an unknown
+                instruction, or is not done in time.
+        """
+        registers = (UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3)
+        for register, value in zip(registers, arguments, strict=False):
+            self._uc.reg_write(register, value & 0xFFFF_FFFF)
+        self._uc.reg_write(UC_ARM_REG_SP, self._symbols["stack_top"].address)
+        back = self.exchange + _EXCHANGE_BYTES - 4
+        self._uc.reg_write(UC_ARM_REG_LR, back | 1)
+        self._run(name, back)
+        result = int(self._uc.reg_read(UC_ARM_REG_R0))
+        return result - (1 << 32) if result >> 31 else result
+
+    @contextmanager
+    def counting(self) -> Iterator[list[Cost]]:
+        """Count the instructions of the calls inside the `with` block; the list then holds one cost, of them all."""
+        self._blocks["executed"] = 0
+        self._counter.total = self._counter.calls = self._counter.outside = 0
+        costs: list[Cost] = []
+        yield costs
+        if self._counter.outside or self._counter.calls > _CALLS:
+            raise ValueError(f"code ran outside of flash, or more than {_CALLS:,} watched functions were called")
+        costs.append(Cost(int(self._counter.total), self._by_function(), self._watched_calls()))
+
+    @property
+    def exchange(self) -> int:
+        """Address of one MiB of memory beside the device's own, for arguments and results; the last bytes are taken."""
+        return self._symbols["exchange"].address
+
+    def write(self, address: int, values: NDArray[Any]) -> None:
+        """Put the bytes of `values` into memory."""
+        self._uc.mem_write(address, values.tobytes())
+
+    def read(self, address: int, count: int) -> NDArray[np.int8]:
+        """Return `count` bytes of memory as int8."""
+        return np.frombuffer(bytes(self._uc.mem_read(address, count)), np.int8)
+
+    def stack(self) -> int:
+        """Return the most bytes of stack that any call so far has taken: what is no longer painted."""
+        bottom, top = self._symbols["stack_limit"].address, self._symbols["stack_top"].address
+        words = self.read(bottom, top - bottom).view(np.uint32)
+        used = np.flatnonzero(words != _PAINT)
+        return 4 * (len(words) - int(used[0])) if len(used) else 0
+
+    def _map(self, ram: int) -> None:
+        self._uc.mem_map_ptr(0, len(self._flash), UC_PROT_READ | UC_PROT_EXEC, self._flash.ctypes.data)
+        self._uc.mem_map(self._symbols["ram_origin"].address, ram, UC_PROT_ALL)
+        self._uc.mem_map(self.exchange, _EXCHANGE_BYTES, UC_PROT_ALL)
+
+    def _count(self) -> _Counter:
+        arrays = (self._blocks, self._watched, self._called, self._called_at)
+        pointers = [array.ctypes.data for array in arrays]
+        counter = _Counter(self._flash.ctypes.data, len(self._flash), *pointers, _CALLS, 0, 0, 0)
+        # unicorn's own hook_add takes Python functions only, fifty times slower than the network itself.
+        status = uclib.uc_hook_add(
+            self._uc._uch,
+            ctypes.byref(ctypes.c_size_t()),
+            UC_HOOK_BLOCK,
+            ctypes.cast(_count_block(), ctypes.c_void_p),
+            ctypes.byref(counter),
+            ctypes.c_uint64(1),
+            ctypes.c_uint64(0),
+        )
+        if status:
+            raise UcError(status)
+        return counter
+
+    def _boot(self) -> None:
+        self._uc.reg_write(UC_ARM_REG_SP, self._symbols["stack_top"].address)
+        self._run("reset", self._symbols["main"].address)
+
+    def _run(self, name: str, until: int) -> None:
+        symbol = self._symbols[name]
+        if not symbol.function:
+            raise ValueError(f"{name} is no function of the image")
+        try:
+            self._uc.emu_start(symbol.address | 1, until, round(self._timeout * 1e6))
+        except UcError as error:
+            place = self._at(int(self._uc.reg_read(UC_ARM_REG_PC)))
+            raise ValueError(f"{name}: {error}, in {place}") from None
+        if self._uc.reg_read(UC_ARM_REG_PC) != until:
+            raise ValueError(f"{name}: not done after {self._timeout:g} seconds")
+
+    def _at(self, address: int) -> str:
+        names, begins = self._functions
+        place = int(np.searchsorted(begins, address, "right")) - 1
+        return names[place] if place >= 0 else hex(address)
+
+    def _by_function(self) -> dict[str, int]:
+        names, begins = self._functions
+        executed = self._blocks["executed"]
+        places = np.flatnonzero(executed)
+        owners = np.searchsorted(begins, 2 * places, "right") - 1
+        sums = np.bincount(owners, executed[places].astype(np.float64), len(names))
+        return {name: int(count) for name, count in zip(names, sums, strict=True) if count}
+
+    def _watched_calls(self) -> tuple[tuple[str, int], ...]:
+        count = self._counter.calls
+        totals = [*self._called_at[:count].tolist(), int(self._counter.total)]
+        names = [self._at(address) for address in self._called[:count].tolist()]
+        return tuple((name, totals[i + 1] - totals[i]) for i, name in enumerate(names))
+
+
+def run(image: Image, inputs: NDArray[np.int8], features: Sequence[int], watched: Sequence[str] = ()) -> Trace:
+    """Run the network in `image` on every input: all segments one by one, then the cascade.
+
+    Args:
+        image: with the functions of ee.h.
+        inputs: INT8 images (N, H, W, 3).
+        features: bytes that each segment but the last hands to the next.
+        watched: functions whose calls are noted one by one, as in `Machine`.
+
+    Raises:
+        FileNotFoundError: the emulator is missing.
+        ValueError: a function refuses its input (with its error code), or fails as `Machine.call` says.
+    """
+    machine = Machine(image, watched)
+    _checked("ee_init", machine.call("ee_init"))
+    thresholds = [machine.call("ee_get_threshold", number) for number in range(len(features))]
+    place = machine.call("ee_input") & 0xFFFF_FFFF
+    logits = np.empty((len(features) + 1, len(inputs), 2), np.int8)
+    left = [np.empty((len(inputs), count), np.int8) for count in features]
+    segments: list[list[Cost]] = [[] for _ in logits]
+    cascade, outcomes = [], []
+    for number, pixels in enumerate(tqdm(inputs, desc="emulated Cortex-M4", unit="image", delay=2)):
+        machine.write(place, pixels)
+        for segment, costs in enumerate(segments):
+            with machine.counting() as found:
+                status = machine.call("ee_run_segment", segment, place if segment == 0 else 0, machine.exchange)
+            _checked(f"ee_run_segment({segment})", status)
+            costs += found
+            logits[segment, number] = machine.read(machine.exchange, 2)
+            if segment < len(left):
+                at = machine.call("ee_features", segment) & 0xFFFF_FFFF
+                left[segment][number] = machine.read(at, features[segment])
+        machine.write(place, pixels)
+        with machine.counting() as found:
+            status = machine.call("ee_run", place, machine.exchange)
+        _checked("ee_run", status)
+        cascade += found
+        label, leaves, margin = np.frombuffer(machine.read(machine.exchange, 4).tobytes(), "<u1,<u1,<i2")[0]
+        outcomes.append(Outcome(int(label), int(leaves), int(margin)))
+    return Trace(logits, left, thresholds, outcomes, segments, cascade, machine.stack())
+
+
+def _pages(count: int) -> int:
+    return -(-count // _PAGE) * _PAGE
+
+
+def _checked(name: str, status: int) -> None:
+    if status != 0:
+        raise ValueError(f"{name} answered {status} instead of EE_OK")
+
+
+def _functions(image: Image) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the names of all functions and where they begin, in the order of their addresses."""
+    found = sorted((symbol.address, name) for name, symbol in image.layout.symbols.items() if symbol.function)
+    return [name for _, name in found], np.array([address for address, _ in found], np.int64)
+
+
+@cache
+def _count_block() -> Any:
+    with tempfile.TemporaryDirectory(prefix="earlyexit-") as folder:
+        library = Path(folder, "count.so")
+        library.write_bytes(host_library(TARGET / "count.c"))
+        return ctypes.CDLL(str(library)).count_block

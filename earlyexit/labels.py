@@ -1,3 +1,0 @@
-"""The two classes of Visual Wake Words."""
-
-CLASSES = ("no person", "person")

@@ -1,0 +1,1 @@
+"""The network in PyTorch: its architecture as data, its modules, checkpoints and pretrained weights."""

@@ -1,0 +1,218 @@
+"""Pretrained weights for the baseline: its own state dict, or layers in order, brought from another framework."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from earlyexit.model.checkpoint import load_weights, read_weights
+from earlyexit.model.inference import predict
+from earlyexit.model.network import ConvUnit, EarlyExitNetwork
+
+_TENSOR = re.compile(r"(\d{2,})\.((?:conv|depthwise|linear|norm)\.\w+)")
+_NORM = ("weight", "bias", "running_mean", "running_var")
+_COUNTER = "norm.num_batches_tracked"  # in every state dict of PyTorch; inference has no use for it
+_EPSILON = 1e-5  # nn.BatchNorm2d's default
+_SMALLEST_EPSILON = 1e-8  # a smaller one, its difference to 1e-5 in a float variance, would be noise
+
+
+def load_pretrained(network: EarlyExitNetwork, path: Path) -> None:
+    """Load the safetensors file at `path` into `network`, a baseline (no exits).
+
+    The file holds either the state dict of such a network, or its layers in the order of the forward pass, numbered:
+
+        00.conv.weight         (O, I, H, W)         convolution, also 1x1
+        01.depthwise.weight    (C, 1, H, W)
+        27.linear.weight       (2, C)               the last layer; 27.linear.bias (2,)
+
+    Each convolution has a bias ("00.conv.bias"), its batch norm folded into it, or a batch norm ("00.norm.weight",
+    "00.norm.bias", "00.norm.running_mean", "00.norm.running_var"), or both; the metadata key "epsilon" is the epsilon
+    of these batch norms, 1e-5 without it. In eval mode the network then is the function that the file describes: a
+    folded bias becomes the bias of a batch norm that does nothing else; another epsilon goes into the variance.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, holds a NaN or an infinity, or does not fit the network; then the message lists
+            every tensor that does not, and `network` is as it was.
+    """
+    try:
+        state = read_weights(path)
+        if state.keys() & network.state_dict().keys():
+            load_weights(network, state, source=path)
+        else:
+            network.load_state_dict(_from_layers(network, state, path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"baseline.pretrained: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"baseline.pretrained: {error}") from error
+
+
+@torch.no_grad()
+def settle_norms(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> None:
+    """Give each batch norm the statistics of its input over `images`, uint8 (N, H, W, 3); the function stays.
+
+    A folded file has none, and under the statistics of a batch, as in training, it would be another function. Weight
+    and bias take up the difference: in eval mode all answers stay, and in training mode they become nearly the same.
+    """
+    network.to(device).eval()
+    moments = {unit.norm: _Moments() for unit in network.modules() if isinstance(unit, ConvUnit)}
+    hooks = [norm.register_forward_pre_hook(moment.add) for norm, moment in moments.items()]
+    predict(network, images, device)
+    for hook in hooks:
+        hook.remove()
+    for norm, moment in moments.items():
+        assert isinstance(norm, nn.BatchNorm2d)
+        mean, variance = moment.mean_and_variance()
+        was_mean, was_variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        deviation = (was_variance.double() + norm.eps).sqrt()
+        norm.bias.add_(norm.weight * (mean - was_mean) / deviation)
+        norm.weight.mul_((variance + norm.eps).sqrt() / deviation)
+        was_mean.copy_(mean)
+        was_variance.copy_(variance)
+
+
+class _Moments:
+    """Mean and variance of a tensor's channels over batches (N, C, H, W)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
+
+    def add(self, _: nn.Module, inputs: tuple[Tensor]) -> None:
+        x = inputs[0].double()
+        self.count += x.numel() // x.shape[1]
+        self.total = self.total + x.sum((0, 2, 3))
+        self.squares = self.squares + (x * x).sum((0, 2, 3))
+
+    def mean_and_variance(self) -> tuple[Tensor, Tensor]:
+        mean = torch.as_tensor(self.total) / self.count
+        return mean, (torch.as_tensor(self.squares) / self.count - mean * mean).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer of the network: `number` and `kind` name its tensors in a file, `name` is its place in the network."""
+
+    number: str
+    kind: str
+    name: str
+    module: ConvUnit | nn.Linear
+
+    @property
+    def weight(self) -> Tensor:
+        return self.module.weight if isinstance(self.module, nn.Linear) else self.module.conv.weight
+
+    def label(self, tensor: str) -> str:
+        return f"{self.number}.{tensor} ({self.name})"
+
+    def misfits(self, found: dict[str, Tensor]) -> Iterator[str]:
+        """Say what is wrong with the tensors of this number."""
+        if not found:
+            yield f"{self.label(self.kind)} missing"
+            return
+        kinds = {name.partition(".")[0] for name in found} - {"norm"}
+        if kinds and self.kind not in kinds:
+            yield f"{self.label('/'.join(sorted(kinds)))} where {self.kind} is expected"
+            return
+        shapes = self._shapes(found)
+        for name, shape in shapes.items():
+            if name not in found:
+                neither = name.endswith(".bias") and not name.startswith(("norm", "linear"))
+                yield f"{self.label(name)} missing" + f", and no {self.number}.norm either" * neither
+            elif tuple(found[name].shape) != shape:
+                yield f"{self.label(name)} has shape {tuple(found[name].shape)}, not {shape}"
+            elif not found[name].is_floating_point():
+                yield f"{self.label(name)} has type {str(found[name].dtype).removeprefix('torch.')}, not a float"
+            elif name == "norm.running_var" and (found[name] < 0).any():
+                yield f"{self.label(name)} has negative values"
+        for name in sorted(found.keys() - shapes.keys() - {_COUNTER}):
+            yield f"{self.label(name)} unknown"
+
+    def _shapes(self, found: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        vector = (self.weight.shape[0],)
+        shapes = {f"{self.kind}.weight": tuple(self.weight.shape), f"{self.kind}.bias": vector}
+        if isinstance(self.module, nn.Linear) or not any(name.startswith("norm.") for name in found):
+            return shapes
+        if f"{self.kind}.bias" not in found:
+            del shapes[f"{self.kind}.bias"]
+        return shapes | {f"norm.{name}": vector for name in _NORM}
+
+    def state(self, found: dict[str, Tensor], epsilon: float) -> dict[str, Tensor]:
+        """Translate tensors that fit to the network's names."""
+        # In double, since the sums below would round in float, and 1 - 1e-5 is 1 in half.
+        weight = found[f"{self.kind}.weight"].double()
+        bias = found.get(f"{self.kind}.bias", torch.zeros(weight.shape[0])).double()
+        if isinstance(self.module, nn.Linear):
+            return {f"{self.name}.weight": weight, f"{self.name}.bias": bias}
+        norm = self.module.norm
+        assert isinstance(norm, nn.BatchNorm2d)
+        if "norm.weight" in found:
+            values = {name: found[f"norm.{name}"].double() for name in _NORM}
+            values["running_mean"] = values["running_mean"] - bias
+            values["running_var"] = values["running_var"] + (epsilon - norm.eps)
+        else:
+            one = torch.ones_like(bias)
+            values = {"weight": one, "bias": bias, "running_mean": 0 * one, "running_var": one - norm.eps}
+        values["num_batches_tracked"] = torch.tensor(0)
+        return {f"{self.name}.conv.weight": weight} | {f"{self.name}.norm.{name}": x for name, x in values.items()}
+
+
+def _layers(network: EarlyExitNetwork) -> list[_Layer]:
+    modules: list[tuple[str, ConvUnit | nn.Linear]] = [
+        (f"blocks.{name}", module) for name, module in network.blocks.named_modules() if isinstance(module, ConvUnit)
+    ]
+    modules.append(("classifier.linear", network.classifier.linear))
+    return [_Layer(f"{i:02d}", _kind(module), name, module) for i, (name, module) in enumerate(modules)]
+
+
+def _kind(module: ConvUnit | nn.Linear) -> str:
+    if isinstance(module, nn.Linear):
+        return "linear"
+    return "depthwise" if module.conv.groups > 1 else "conv"
+
+
+def _from_layers(network: EarlyExitNetwork, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    layers = _layers(network)
+    numbered: dict[str, dict[str, Tensor]] = {}
+    unknown = []
+    for name in sorted(state):
+        if match := _TENSOR.fullmatch(name):
+            numbered.setdefault(match[1], {})[match[2]] = state[name]
+        else:
+            unknown.append(name if name.isprintable() else repr(name))
+    if not numbered:
+        raise ValueError(
+            f"{path} does not fit the network: its names are neither a baseline's own (blocks.stem.conv.weight, ...) "
+            f"nor those of layers in order (00.conv.weight, ...), but {', '.join(unknown[:3]) or 'none at all'}"
+            f"{', ...' if len(unknown) > 3 else ''}"
+        )
+    epsilon, problems = _epsilon(path)
+    if len(numbered) != len(layers):
+        problems.append(f"{len(numbered)} layers, not {len(layers)}")
+    for layer in layers:
+        problems += layer.misfits(numbered.get(layer.number, {}))
+    for number in numbered.keys() - {layer.number for layer in layers}:
+        unknown += [f"{number}.{name}" for name in numbered[number]]
+    problems += [f"{name} unknown" for name in sorted(unknown)]
+    if problems:
+        raise ValueError(f"{path} does not fit the network: {'; '.join(problems)}")
+    return {name: value for x in layers for name, value in x.state(numbered[x.number], epsilon).items()}
+
+
+def _epsilon(path: Path) -> tuple[float, list[str]]:
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get("epsilon", str(_EPSILON))
+    try:
+        epsilon = float(text)
+    except ValueError:
+        epsilon = math.nan
+    if _SMALLEST_EPSILON <= epsilon < 1:
+        return epsilon, []
+    return _EPSILON, [f"metadata epsilon is {text!r}, not a number from {_SMALLEST_EPSILON} to 1"]

@@ -1,0 +1,66 @@
+"""decode"""
+
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from earlyexit.raw import layout
+
+# Eight bits a channel: the conversion to RGB would cut deeper ones off.
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+
+
+_Pixels = NDArray[np.uint8]
+
+
+class UnfitError(ValueError):
+    """A photograph that cannot be used: `reason` is a fixed phrase, the message what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def decode(content: bytes, width: int, height: int, resolution: int) -> _Pixels:
+    """Decode a photograph (JPEG, PNG, WebP, BMP), RGB, squashed to resolution x resolution x 3.
+
+    The aspect ratio is not kept, as in MLPerf Tiny's Visual Wake Words, so nothing at the border is lost. Resampling is
+    bilinear with antialiasing; a large JPEG is first scaled in the DCT domain, to no less than twice the target. EXIF
+    orientation is not applied: COCO's sizes and boxes refer to the pixels as stored.
+
+    Raises:
+        UnfitError: none of these formats, not `width` x `height` as stored, of more than eight bits a channel, or of
+            more pixels than Pillow takes for harmless (`Image.MAX_IMAGE_PIXELS`); nothing is decoded then.
+        OSError and others: whatever Pillow raises on a damaged file.
+    """
+    with _open(content) as image:
+        if image.size != (width, height):
+            turned = " (boxes must refer to the stored pixels, before EXIF orientation)" if _turned(image) else ""
+            raise UnfitError("other size", f"{image.width} x {image.height}, listed as {width} x {height}{turned}")
+        if image.mode not in _MODES:
+            raise UnfitError("unsupported pixels", f"pixels of mode {image.mode}; eight bits a channel are needed")
+        image.draft(None, (2 * resolution, 2 * resolution))
+        small = image.convert("RGB").resize((resolution, resolution), Image.Resampling.BILINEAR)
+    return np.asarray(small)
+
+
+def _open(content: bytes) -> Image.Image:
+    if not content:
+        raise UnfitError("no photograph", "the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(content), formats=layout.FORMATS)
+    except UnidentifiedImageError:
+        raise UnfitError(
+            "no photograph", f"neither {', '.join(layout.FORMATS[:-1])} nor {layout.FORMATS[-1]}"
+        ) from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UnfitError("too large", f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
+
+
+def _turned(image: Image.Image) -> bool:
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1)) > 4

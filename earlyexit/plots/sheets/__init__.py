@@ -1,0 +1,1 @@
+"""Sheets of pictures: sample images of the data, and examples of what leaves where."""

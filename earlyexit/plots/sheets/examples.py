@@ -1,0 +1,95 @@
+"""Val images that leave at each exit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from earlyexit.dataset import PackedSplit
+from earlyexit.evaluation.per_image import Evaluation
+from earlyexit.plots import style
+from earlyexit.plots.sheets.sheet import GAP, Sheet
+from earlyexit.policy import decision
+from earlyexit.task import CLASSES
+
+RIGHT = 7
+WRONG = 3
+TILE = 96
+_STEP = TILE + 2 * GAP
+_LEFT = 130
+_TOP = 84
+_LINE = 16
+
+
+def spread(rows: np.ndarray, margins: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` of `rows`, or all where there are fewer: evenly spaced from the surest to the least sure.
+
+    Args:
+        rows: of images, (N,).
+        margins: theirs, (N,).
+        count: at least 1.
+    """
+    ordered = rows[np.argsort(-margins, kind="stable")]
+    if len(ordered) <= count:
+        return ordered
+    return ordered[((np.arange(count) + 0.5) * len(ordered) / count).astype(np.int64)]
+
+
+def choose(evaluation: Evaluation, decisions: decision.Decisions) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return for each classifier the rows of the images to show: right ones, wrong ones."""
+    right = decisions.labels == evaluation.labels
+    chosen = []
+    for number, logits in enumerate(evaluation.int8_early_exit):
+        leaves = decisions.exits == number
+        margins = decision.margins(logits)
+        pair = [np.flatnonzero(leaves & wanted) for wanted in (right, ~right)]
+        chosen.append((spread(pair[0], margins[pair[0]], RIGHT), spread(pair[1], margins[pair[1]], WRONG)))
+    return chosen
+
+
+def draw(evaluation: Evaluation, val: PackedSplit, names: Sequence[str], limits: list[int], percentile: int) -> Sheet:
+    """Draw a row of images for each classifier.
+
+    Args:
+        evaluation: logits on the val split.
+        val: the images that were evaluated.
+        names: of the classifiers.
+        limits: thresholds of the percentile.
+        percentile: for the headline.
+
+    Raises:
+        ValueError: the images are not those of the evaluation.
+    """
+    if not np.array_equal(val.ids, evaluation.ids):
+        raise ValueError("the packed val split is not the one that was evaluated; rerun the evaluate stage")
+    decisions = decision.decide(evaluation.int8_early_exit, limits)
+    chosen = choose(evaluation, decisions)
+    row_height = _STEP + _LINE
+    sheet = Sheet(_LEFT + (RIGHT + WRONG) * _STEP + 3 * GAP, _TOP + len(names) * row_height)
+    wrong_from = _LEFT + RIGHT * _STEP + 2 * GAP
+    sheet.text(GAP, GAP, f"Where val images leave, thresholds of percentile {percentile}", size=17, bold=True)
+    sheet.text(GAP, GAP + 25, "each row from the surest to the least sure; below each image: what the exit says of it")
+    sheet.text(_LEFT, _TOP - 24, "right", bold=True, colour=style.RIGHT)
+    sheet.text(wrong_from, _TOP - 24, "wrong", bold=True, colour=style.WRONG)
+    for number, (name, pair) in enumerate(zip(names, chosen, strict=True)):
+        y = _TOP + number * row_height
+        leaves = decisions.exits == number
+        sheet.text(GAP, y + 20, name, size=16, bold=True)
+        sheet.text(GAP, y + 44, _count(leaves, decisions.labels == evaluation.labels), size=12)
+        for rows, x, colour in zip(pair, (_LEFT, wrong_from), (style.RIGHT, style.WRONG), strict=True):
+            for column, row in enumerate(rows):
+                left = x + column * _STEP
+                sheet.tile(_picture(val.images[row]), left, y, colour)
+                sheet.text(left, y + TILE + 5, CLASSES[decisions.labels[row]], size=12)
+    return sheet
+
+
+def _count(leaves: np.ndarray, right: np.ndarray) -> str:
+    count = int(leaves.sum())
+    if not count:
+        return "no image\nleaves here"
+    return f"{count:,} of {len(leaves):,}\nleave here,\n{style.share(right[leaves].mean(), 1)} right"
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image).resize((TILE, TILE), Image.Resampling.BILINEAR)

@@ -1,0 +1,148 @@
+"""The thresholds of every percentile, as a file between calibration and use."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from earlyexit.common.files import read_json
+from earlyexit.policy import decision
+from earlyexit.task import CLASSES
+
+Percentile = Annotated[int, Field(ge=0, le=100)]
+Name = Annotated[str, Field(pattern=r"^exit\d{1,3}$")]
+Margin = Annotated[int, Field(ge=0, le=255)]
+Probability = Annotated[float, Field(ge=0.5, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Thresholds(BaseModel):
+    """Thresholds from a calibration split.
+
+    Attributes:
+        n: images of the calibration split.
+        exits: names of the early exits.
+        table: percentiles that become rows of Table I.
+        margins: for each percentile 0..100, the integer threshold of each exit; an image leaves where its margin is
+            greater.
+        probabilities: the same as softmax probabilities.
+        achieved: for each percentile, the share of calibration images whose margin at each exit is greater, which ties
+            make smaller than (100 - percentile) / 100.
+        warnings: what is wrong with a classifier or with a threshold of the table, a line each; mostly none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n: Annotated[int, Field(ge=1)]
+    exits: list[Name]
+    table: list[Percentile]
+    margins: list[list[Margin]]
+    probabilities: list[list[Probability]]
+    achieved: list[list[Share]]
+    warnings: list[str] = []
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for field in (self.margins, self.probabilities, self.achieved):
+            if len(field) != 101 or any(len(row) != len(self.exits) for row in field):
+                raise ValueError("one row for each percentile 0..100, one value for each exit")
+        return self
+
+    def print_summary(self) -> None:
+        """Print requested and achieved exit rates of the table's percentiles, and the warnings."""
+        for percentile in self.table:
+            shares = ", ".join(
+                f"{name} {share:.1%}" for name, share in zip(self.exits, self.achieved[percentile], strict=True)
+            )
+            print(
+                f"p{percentile}: {100 - percentile} % requested of each exit, {shares} on {self.n} calibration images"
+            )
+        for warning in self.warnings:
+            print(f"warning: {warning}")
+
+
+def calibrate(
+    margins: np.ndarray, table: list[int], names: list[str], scales: list[float], answers: np.ndarray | None = None
+) -> Thresholds:
+    """Return the thresholds of percentiles 0 to 100.
+
+    Args:
+        margins: integer margins of every classifier, (classifiers, N), the final one's last.
+        table: percentiles of Table I.
+        names, scales: of the classifiers and of their INT8 logits.
+        answers: classes that the classifiers say, (classifiers, N); where given, one that says the same of all images
+            is warned of.
+
+    Raises:
+        ValueError: a scale is not positive and finite, so that its margins mean nothing.
+    """
+    for name, scale in zip(names, scales, strict=True):
+        if not (np.isfinite(scale) and scale > 0):
+            raise ValueError(f"{name}: its logits have scale {scale}, expected a positive number; rerun the ptq stage")
+    early = margins[:-1]
+    limits = [decision.thresholds(early, percentile) for percentile in range(101)]
+    steps = np.array(limits)
+    return Thresholds(
+        n=margins.shape[1],
+        exits=names[:-1],
+        table=table,
+        margins=limits,
+        probabilities=decision.confidence(steps, np.array(scales[:-1])).tolist(),
+        achieved=[(early > row[:, None]).mean(1).tolist() for row in steps],
+        warnings=_warnings(margins, limits, table, names, answers),
+    )
+
+
+def check_classes(labels: np.ndarray) -> None:
+    """Check that a calibration split holds images of both classes: an exit is surer of one than of the other.
+
+    Raises:
+        ValueError: it does not.
+    """
+    for label, name in enumerate(CLASSES):
+        if not (labels == label).any():
+            raise ValueError(
+                f"none of the {len(labels)} images of the calibration split has label {label} ({name}): thresholds "
+                "from one class do not fit both; use more photographs or raise data.calibration_share"
+            )
+
+
+def load(path: Path | str) -> Thresholds:
+    """Read a file of thresholds.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file and what is wrong with it.
+    """
+    try:
+        return Thresholds.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = "".join(f"{part}: " for part in first["loc"])
+        raise ValueError(f"{path}: not a file of thresholds: {field}{first['msg']}") from error
+
+
+def _warnings(
+    margins: np.ndarray, limits: list[list[int]], table: list[int], names: list[str], answers: np.ndarray | None
+) -> list[str]:
+    n, found = margins.shape[1], []
+    dead = (margins == margins[:, :1]).all(1)
+    for index, name in enumerate(names):
+        if dead[index]:
+            effect = "it decides all the rest alike" if index == len(names) - 1 else "no image ever leaves there"
+            found.append(
+                f"{name} is dead: all {n} calibration images have margin {margins[index, 0]}, so {effect}; train it "
+                "longer or move it"
+            )
+        elif answers is not None and (answers[index] == answers[index, 0]).all():
+            said = CLASSES[int(answers[index, 0])]
+            found.append(f'{name} says "{said}" of all {n} calibration images; train it longer or move it')
+    for percentile in table:
+        for name, limit, values, is_dead in zip(names[:-1], limits[percentile], margins[:-1], dead[:-1], strict=True):
+            if percentile < 100 and not is_dead and not (values > limit).any():
+                tied = int((values == limit).sum())
+                found.append(
+                    f"p{percentile}: no calibration image leaves at {name}: its threshold {limit} is the largest "
+                    f"margin there is, which {tied} of {n} images have"
+                )
+    return found

@@ -1,0 +1,132 @@
+"""The trained network in other formats: one multi-exit ONNX file, one float .tflite per segment, and their parity."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from earlyexit.common.quiet import quiet
+from earlyexit.model.network import ConvUnit, EarlyExitNetwork
+from earlyexit.tflite.segment import Segment, all_logits
+
+WEIGHT_FLOOR = 1e-3
+
+
+@torch.no_grad()
+def keep_biases(network: EarlyExitNetwork) -> None:
+    """Give channels of `network` (folded) that have no weights to speak of one that quantization can work with.
+
+    A quantizer takes a channel's scale from its largest weight, and a bias has 32 bits of that scale times the input's:
+    without weights the scale is next to nothing, and what the channel gives, its bias, is lost. Trained backbones have
+    such channels. They get one weight of a thousandth of their bias or of the layer's largest weight: less than the
+    INT8 steps to come.
+    """
+    for unit in network.modules():
+        if not isinstance(unit, ConvUnit) or unit.conv.bias is None:
+            continue
+        weight = unit.conv.weight
+        floor = WEIGHT_FLOOR * unit.conv.bias.abs().clamp_min(float(weight.abs().max()))
+        few = weight.flatten(1).abs().amax(1) < floor
+        centre = unit.kernel // 2
+        weight[few, 0, centre, centre] = floor[few]
+
+
+def to_onnx(network: EarlyExitNetwork) -> bytes:
+    """Return `network` (folded) as ONNX: input `image` (N, 3, R, R) normalized, outputs `exit1` ... `final`, (N, 2)."""
+    size = network.resolution
+    names = network.architecture.outputs
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, size, size),),
+            input_names=["image"],
+            output_names=names,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+    model = program.model_proto
+    _forget_sources(model)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def to_tflite(network: EarlyExitNetwork) -> list[bytes]:
+    """Return each segment of `network` (folded) as a float .tflite: NHWC in, (logits, NHWC features) out."""
+    with quiet():
+        import litert_torch  # takes seconds, and complains of accelerators that are not needed here
+
+    size = network.resolution
+    x = torch.zeros(1, size, size, 3)
+    models = []
+    for segment in network.segments():
+        with quiet(), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            converted = litert_torch.convert(segment.eval(), (x,))
+            models.append(_content(converted))
+            if not segment.last:
+                x = segment(x)[1].contiguous()
+    return models
+
+
+def largest_difference(
+    network: EarlyExitNetwork, onnx_model: bytes, tflite_models: Sequence[bytes], images: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Compare the logits of PyTorch, ONNX Runtime and float LiteRT on `images`, uint8 (N, H, W, 3).
+
+    Returns:
+        for "onnxruntime" and "litert", the largest absolute difference from PyTorch's logits of each classifier.
+    """
+    network.eval()
+    x = network.normalize(torch.from_numpy(np.array(images)))
+    with torch.no_grad():
+        expected = torch.stack(network(x)).numpy()
+    session = onnxruntime.InferenceSession(onnx_model, providers=["CPUExecutionProvider"])
+    runtime = np.stack(session.run(None, {"image": np.ascontiguousarray(x.numpy())}))
+    segments = [Segment(model) for model in tflite_models]
+    litert = all_logits(segments, x.permute(0, 2, 3, 1).numpy(), "float LiteRT")
+    names = network.architecture.outputs
+    return {
+        tool: {name: float(np.abs(expected[i] - logits[i]).max()) for i, name in enumerate(names)}
+        for tool, logits in (("onnxruntime", runtime), ("litert", litert))
+    }
+
+
+def check_parity(difference: dict[str, dict[str, float]], tolerance: float) -> None:
+    """Compare what `largest_difference` returned with `tolerance`.
+
+    Raises:
+        ValueError: naming every runtime and classifier that differs by more.
+    """
+    wrong = [
+        f"{tool} {name} by {value:.3g}"
+        for tool, values in difference.items()
+        for name, value in values.items()
+        if not value <= tolerance
+    ]
+    if wrong:
+        raise ValueError(
+            f"logits differ from PyTorch's by more than export.tolerance = {tolerance}: {', '.join(wrong)}"
+        )
+
+
+def _content(converted: object) -> bytes:
+    for attribute in ("_model_content", "model_content", "tflite_model"):
+        content = getattr(converted, attribute, None)
+        if content is not None:
+            return bytes(content() if callable(content) else content)
+    raise TypeError(f"{type(converted).__name__} keeps its flatbuffer under another name than before")
+
+
+def _forget_sources(model: onnx.ModelProto) -> None:
+    for node in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info]:
+        del node.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]

@@ -1,0 +1,150 @@
+"""Table I: the paper's rows beside ours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from earlyexit.common.markdown import table as markdown_table
+from earlyexit.evaluation.frontier import Point, fastest_within, point
+from earlyexit.evaluation.per_image import Evaluation
+from earlyexit.evaluation.statistics import Accuracy, accuracy
+from earlyexit.paper import TABLE1
+from earlyexit.policy import decision
+from earlyexit.policy.thresholds import Thresholds
+
+TRADES = {"within_half_point": 0.005, "within_one_point": 0.01}
+NAMES = {"fp32": "FP32 (PyTorch)", "int8_baseline": "INT8 (Baseline)"}
+
+
+def rows(
+    evaluation: Evaluation,
+    thresholds: Thresholds,
+    macs: Sequence[int],
+    baseline_macs: int,
+    latency: dict[str, Any],
+    emulated: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Return the rows of Table I, the FP32 network, the INT8 baseline, then a row a percentile.
+
+    Args:
+        evaluation: logits on the val split.
+        thresholds: from the calibration split.
+        macs: of each segment of the early-exit network.
+        baseline_macs: of the network without exits.
+        latency: what the benchmark stage measured.
+        emulated: what the emulate stage counted.
+    """
+    labels = evaluation.labels
+    fp32 = accuracy(decision.labels(evaluation.fp32_early_exit[-1]), labels)
+    baseline = accuracy(decision.labels(evaluation.int8_baseline[0]), labels)
+    times = list(latency["segments"].values())
+    found = [
+        _row("fp32", fp32),
+        _row("int8_baseline", baseline, macs=baseline_macs, speedup_macs=1.0, measured=1.0, emulated=1.0),
+    ]
+    for percentile in thresholds.table:
+        name = f"p{percentile}"
+        ours = point(evaluation.int8_early_exit, labels, thresholds.margins[percentile], macs, times)
+        found.append(
+            _row(
+                name,
+                ours.accuracy,
+                ours=ours,
+                macs=ours.mean_macs,
+                speedup_macs=baseline_macs / ours.mean_macs,
+                measured=latency["baseline"] / latency["cascade"][name],
+                emulated=emulated["cascade"][name]["speedup"],
+            )
+        )
+    return found
+
+
+def markdown(table: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table, the paper's columns beside ours."""
+    exits = max((len(row["exit_share"]) for row in table if row["exit_share"]), default=0)
+    heads = ["Model Conf.", "Val Acc. (%)", "95 % interval", "EE Rate (%)", "Exits " + "/".join(_exit_names(exits))]
+    heads += ["Mean MACs (M)", "Speedup (MACs)", "Speedup (measured)", "Speedup (Cortex-M4)"]
+    heads += ["paper: Acc. (%)", "paper: EE Rate (%)", "paper: Speedup"]
+    lines = markdown_table(heads, map(_cells, table))
+    n = table[0]["n"]
+    lines += [
+        "",
+        f"n = {n} val images; Wilson 95 % intervals; thresholds from the calibration split alone. Speedup over the "
+        "INT8 baseline: in multiply-accumulates, in time on this machine, in instructions of an emulated Cortex-M4.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def metrics(table: Sequence[dict[str, Any]], curve: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the numbers of the rows by configuration, for `dvc metrics`, and the best trades of the frontier.
+
+    Args:
+        table: what `rows` returned.
+        curve: what `frontier.curve` returned; `within_half_point` and `within_one_point` are its fastest rows that lose
+            no more than that against the INT8 baseline.
+    """
+    keys = ("accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured", "speedup_emulated")
+    found = {row["configuration"]: {key: row[key] for key in keys if row[key] is not None} for row in table}
+    baseline = found["int8_baseline"]["accuracy"]
+    for name, loss in TRADES.items():
+        best = fastest_within(curve, baseline, loss)
+        if best:
+            found[name] = {key: best[key] for key in ("percentile", *keys) if key in best}
+    return found
+
+
+def _row(
+    name: str,
+    ours_accuracy: Accuracy,
+    *,
+    ours: Point | None = None,
+    macs: float | None = None,
+    speedup_macs: float | None = None,
+    measured: float | None = None,
+    emulated: float | None = None,
+) -> dict[str, Any]:
+    return {
+        "configuration": name,
+        "accuracy": ours_accuracy.value,
+        "accuracy_low": ours_accuracy.low,
+        "accuracy_high": ours_accuracy.high,
+        "early_exit_rate": ours.early_exit_rate if ours else None,
+        "exit_share": ours.exit_share if ours else None,
+        "mean_macs": macs,
+        "speedup_macs": speedup_macs,
+        "speedup_measured": measured,
+        "speedup_emulated": emulated,
+        "n": ours_accuracy.n,
+        "paper": TABLE1.get(name),
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    paper = row["paper"] or {}
+    name = row["configuration"]
+    shares = row["exit_share"]
+    return [
+        NAMES.get(name, f"EE ({name})"),
+        _percent(row["accuracy"]),
+        f"{_percent(row['accuracy_low'])}–{_percent(row['accuracy_high'])}",
+        _percent(row["early_exit_rate"]),
+        " / ".join(_percent(share, 1) for share in shares) if shares else "-",
+        f"{row['mean_macs'] / 1e6:.2f}" if row["mean_macs"] else "-",
+        _times(row["speedup_macs"]),
+        _times(row["speedup_measured"]),
+        _times(row["speedup_emulated"]),
+        _percent(paper.get("accuracy")),
+        _percent(paper.get("early_exit_rate")),
+        _times(paper.get("speedup")),
+    ]
+
+
+def _exit_names(count: int) -> list[str]:
+    return [str(i + 1) for i in range(count - 1)] + ["final"]
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}x"

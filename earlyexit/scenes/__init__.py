@@ -1,6 +1,0 @@
-"""The embedded data set: scenes drawn by the project, written as photographs in COCO layout."""
-
-from earlyexit.scenes.compose import Scene, draw
-from earlyexit.scenes.write import write
-
-__all__ = ["Scene", "draw", "write"]

@@ -1,0 +1,208 @@
+"""The training loop: AdamW under a one-cycle schedule on the weighted loss of all classifiers (Eq. 1)."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from earlyexit.training import distributed
+from earlyexit.training.batches import (
+    Batch,
+    Batches,
+)
+from earlyexit.training.losses import Distillation, weighted_loss
+from earlyexit.training.resume import Metrics, Unfinished
+
+CPU = torch.device("cpu")
+
+
+WARM_UP = 0.2
+
+
+Log = Callable[[int, Metrics], None]
+
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """AdamW under a one-cycle schedule; the last epoch's weights are kept, so nothing is chosen on held-out images.
+
+    The first `small_epochs` see augmented images at two thirds of the resolution: most is learned there, in less than
+    half the time (progressive resizing). No epochs at all: the network stays as it is.
+
+    `distill` is the share of the loss that follows the final classifier as it was before, at `temperature`.
+    `freeze_norm` keeps the statistics of the backbone's batch norm: for little data, or where they are folded away.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    small_epochs: int = 0
+    distill: float = 0
+    temperature: float = 1
+    freeze_norm: bool = False
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    weights: Sequence[float],
+    *,
+    distillation: Distillation | None = None,
+    names: Sequence[str],
+    monitor: Callable[[], Metrics],
+    log: Log,
+    title: str,
+    device: torch.device = CPU,
+    precision: Precision = "float32",
+    unfinished: Unfinished | None = None,
+) -> Metrics:
+    """Train `model` to lower the weighted loss of its classifiers; return the last epoch's metrics.
+
+    Without epochs, nothing is trained, and what `monitor` finds is logged as epoch 0.
+
+    Args:
+        model: maps a batch's inputs to the logits of each classifier.
+        batches: an epoch each time.
+        recipe: epochs, rate, decay.
+        weights: of the loss, one a classifier (Eq. 1).
+        distillation: the teacher, if there is one.
+        names: of the classifiers.
+        monitor: called after each epoch, returns held-out metrics; watched, never chosen by.
+        log: gets the epoch (from 1) and all metrics of it.
+        title: of the progress bar.
+        device: where the model is.
+        precision: see `train_network`.
+        unfinished: where an interrupted training left its state, and this one leaves its own.
+
+    Raises:
+        ValueError: the loss or a weight became NaN or infinite; names epoch, batch, rate and what to change.
+    """
+    if recipe.epochs == 0:
+        metrics = monitor()
+        log(0, metrics)
+        return metrics
+    cast = autocast(precision, device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    scaler = torch.amp.GradScaler("cuda", enabled=precision == "float16")
+    history = unfinished.restore(model, optimizer, scaler) if unfinished else []
+    for epoch, metrics in enumerate(history, 1):
+        log(epoch, metrics)
+    done = len(history)
+    if history and distributed.is_main():
+        what = f"going on from epoch {done + 1} of {recipe.epochs}" if done < recipe.epochs else "trained already"
+        print(f"{title}: {what}", flush=True)
+    step = _Step(distributed.shared(model, weights), weights, distillation, optimizer, scaler, cast)
+    steps = len(batches)
+    with distributed.progress(desc=title, unit="batch", total=recipe.epochs * steps, initial=done * steps) as bar:
+        for epoch in range(done + 1, recipe.epochs + 1):
+            losses, right, count = _epoch(step, batches, epoch, recipe, bar)
+            _check(model, losses, epoch, recipe, title, unfinished)
+            shares = _shares("train", names, right, count)
+            metrics = {"train/loss": float(losses.sum()) / count, **shares, **monitor()}
+            history.append(metrics)
+            if unfinished:
+                unfinished.save(model, optimizer, scaler, history)
+            log(epoch, metrics)
+            bar.set_postfix({name: f"{metrics[f'train/{name}']:.3f}" for name in names})
+    return history[-1]
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate at `step` of `steps`: up linearly over a fifth, down a cosine to 0."""
+    rise = max(1, round(WARM_UP * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the context in which matrix products and convolutions are computed in `precision`.
+
+    Raises:
+        ValueError: float16 without a GPU; its gradients need a scaler, which the CPU has not.
+    """
+    if precision == "float16" and device.type != "cuda":
+        raise ValueError(f"train.precision: float16 needs a CUDA device, not {device.type}; use bfloat16 or float32")
+    dtype = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "float32")
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step of the optimizer; returns the batch's loss and how many each classifier had right, on the device."""
+
+    model: nn.Module
+    weights: Sequence[float]
+    distillation: Distillation | None
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    cast: torch.autocast
+
+    def __call__(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
+        inputs, labels, size = batch
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.zero_grad()
+        with self.cast:
+            logits = [_wide(z) for z in self.model(inputs)]
+            if self.distillation is None:
+                loss = weighted_loss(logits, labels, self.weights, count=size)
+            else:
+                taught, share = _wide(self.distillation.teacher(inputs)), self.distillation.share
+                loss = weighted_loss(logits, labels, self.weights, taught, share, self.distillation.temperature, size)
+        # Each process has its part of the loss, and DistributedDataParallel takes the mean of the gradients.
+        self.scaler.scale(loss * distributed.processes()).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach(), torch.stack([(z.detach().argmax(1) == labels).sum() for z in logits])
+
+
+def _epoch(
+    step: _Step, batches: Batches, epoch: int, recipe: Recipe, bar: "tqdm[NoReturn]"
+) -> tuple[Tensor, Tensor, int]:
+    """Return each batch's loss times its images, how many images each classifier had right, and of how many."""
+    # All stays on the device until the epoch ends: reading a value would wait for it.
+    losses, hits, count = [], [], 0
+    first, steps = (epoch - 1) * len(batches), recipe.epochs * len(batches)
+    for number, batch in enumerate(batches.epoch(epoch), first):
+        loss, right = step(batch, recipe.learning_rate * one_cycle(number, steps))
+        losses.append(loss * batch.size)
+        hits.append(right)
+        count += batch.size
+        bar.update()
+    return distributed.total(torch.stack(losses)), torch.stack(hits).sum(0), count
+
+
+def _check(
+    model: nn.Module, losses: Tensor, epoch: int, recipe: Recipe, title: str, unfinished: Unfinished | None
+) -> None:
+    """Raise ValueError if a loss or a weight is NaN or infinite, before it is kept anywhere."""
+    if bad := (~losses.isfinite()).nonzero().flatten().tolist():
+        rate = recipe.learning_rate * one_cycle((epoch - 1) * len(losses) + bad[0], recipe.epochs * len(losses))
+        where = f"the loss is not finite in epoch {epoch}, batch {bad[0] + 1} of {len(losses)}, at rate {rate:.2g}"
+    elif names := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
+        where = f"NaN or infinite weights after epoch {epoch}: {names[0]}" + (", ..." if len(names) > 1 else "")
+    else:
+        return
+    kept = f"; epoch {epoch - 1} is kept in {unfinished.folder}, but other params start anew" if unfinished else ""
+    raise ValueError(f"{title}: {where}; lower {title}.learning_rate{kept if epoch > 1 else ''}")
+
+
+def _shares(split: str, names: Sequence[str], right: Tensor, count: int) -> Metrics:
+    hits = distributed.total(right).tolist()
+    return {f"{split}/{name}": n / count for name, n in zip(names, hits, strict=True)}
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """At least float32: softmax and logarithm need it."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

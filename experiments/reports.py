@@ -1,0 +1,27 @@
+"""`python -m experiments.reports NAME FOLDER`: reports of one experiment, without figures that show photographs."""
+
+import sys
+from pathlib import Path
+
+from earlyexit.common.files import replacing_folder
+from experiments.experiments import find
+from stages import run
+
+PHOTOGRAPHS = {"plots/examples.png", "plots/samples.png"}
+
+
+def main() -> None:
+    """Write the experiment's reports into FOLDER, whole or not at all."""
+    name, target = sys.argv[1:]
+    experiment = find(name)[-1]
+    with replacing_folder(Path(target)) as folder:
+        for path, content in experiment.reports().items():
+            if path in PHOTOGRAPHS:
+                continue
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+    print(f"{target}: reports of {experiment.name} ({experiment.revision[:7]})")
+
+
+if __name__ == "__main__":
+    run(main)

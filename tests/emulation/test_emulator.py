@@ -1,0 +1,182 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earlyexit.emulation import emulator
+from earlyexit.emulation.compiler import Image, build
+from earlyexit.emulation.emulator import Machine
+from tests.emulation import standin
+from tests.emulation.slow_emulator import SlowMachine
+
+EMPTY = "int main(void) { for (;;) { } }\n"
+# Long and short instructions, conditional ones (IT blocks), calls in calls, a switch, and what must fail.
+FUNCTIONS = """
+#include <stdint.h>
+uint32_t state = 7;
+int32_t mixed(int32_t n, int32_t m)
+{
+    int64_t sum = 0x123456789;
+    for (int32_t i = 0; i < n; i++) {
+        sum += (int64_t)i * m;
+        if (sum > 0x7FFFFFFFF) { sum -= m; }
+        if ((sum & 3) == 1 && i > 3) { sum ^= 0x55555; }
+        switch (i & 7) { case 0: sum += 3; break; case 1: sum >>= 1; break; case 5: sum = -sum; break; default: sum++; }
+    }
+    return (int32_t)(sum >> 3);
+}
+__attribute__((noinline)) int32_t deep(int32_t n)
+{
+    volatile int32_t here[16] = {n};
+    return n ? here[0] + deep(n - 1) : 0;
+}
+int32_t repeat(int32_t n) { int32_t sum = 0; while (n > 0) { sum += deep(n--) & (int32_t)state; } return sum; }
+int32_t forever(void) { for (;;) { } }
+int32_t outside(void) { return *(volatile int32_t *)0x40000000; }
+int32_t unknown(void) { __asm__ volatile(".short 0xde00"); return 0; }
+"""
+
+
+@pytest.fixture(scope="module")
+def functions() -> Image:
+    names = ["mixed", "deep", "repeat", "outside", "unknown", "forever", "state"]
+    return build({"f.c": FUNCTIONS, "main.c": EMPTY}, roots=names)
+
+
+@pytest.fixture(scope="module")
+def machines(functions: Image) -> Iterator[tuple[Machine, SlowMachine]]:
+    yield Machine(functions, ["deep"]), SlowMachine(functions)
+
+
+@pytest.fixture(scope="module")
+def library() -> Image:
+    return build(standin.SOURCES)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(0, 60), m=st.integers(-(2**31), 2**31 - 1))
+def test_counts_every_instruction(machines: tuple[Machine, SlowMachine], n: int, m: int) -> None:
+    fast, slow = machines
+    for name, arguments in (("mixed", (n, m)), ("repeat", (n,))):
+        with fast.counting() as costs:
+            fast.call(name, *arguments)
+        assert costs[0].instructions == slow.call(name, *(argument & 0xFFFFFFFF for argument in arguments))
+        assert sum(costs[0].functions.values()) == costs[0].instructions
+
+
+def test_knows_which_function_and_which_call(machines: tuple[Machine, SlowMachine]) -> None:
+    machine, slow = machines
+    with machine.counting() as costs:
+        assert machine.call("repeat", 2) == (3 & 7) + (1 & 7)
+    assert set(costs[0].functions) == {"repeat", "deep"}
+    names, counts = zip(*costs[0].calls, strict=True)
+    assert names == ("deep",) * 5  # 2, 1, 0; then 1, 0
+    assert costs[0].functions["deep"] == slow.call("deep", 2) + slow.call("deep", 1)
+    assert sum(counts) < costs[0].instructions  # what comes before the first call is nobody's
+
+
+def test_several_calls_add_up(machines: tuple[Machine, SlowMachine]) -> None:
+    machine, slow = machines
+    with machine.counting() as costs:
+        machine.call("mixed", 3, 4)
+        machine.call("repeat", 1)
+    assert costs[0].instructions == slow.call("mixed", 3, 4) + slow.call("repeat", 1)
+
+
+def test_measures_the_stack(functions: Image) -> None:
+    machine = Machine(functions)
+    machine.call("mixed", 1, 1)
+    little = machine.stack()
+    machine.call("deep", 20)
+    much = machine.stack()
+    machine.call("mixed", 1, 1)
+    assert little < 100
+    assert 20 * 64 < much < 20 * 120
+    assert machine.stack() == much
+    machine.call("deep", 30)
+    assert (machine.stack() - much) % 10 == 0
+    assert (machine.stack() - much) // 10 == pytest.approx(much / 21, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("outside", "outside: .* in outside"),
+        ("unknown", "unknown: .* in"),
+        ("walk", "no symbol walk"),
+        ("state", "no func"),
+    ],
+)
+def test_says_what_goes_wrong(functions: Image, name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Machine(functions, timeout=0.2).call(name, 1)
+
+
+def test_initial_values_are_in_place(functions: Image) -> None:
+    machine = Machine(functions)
+    assert machine.read(functions.layout["state"].address, 4).tolist() == [7, 0, 0, 0]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2, 3])
+def test_memory_functions_of_the_target(offset: int) -> None:
+    source = """
+    #include <string.h>
+    void copy(char *to, const char *from, unsigned n) { memcpy(to, from, n); }
+    void move(char *to, const char *from, unsigned n) { memmove(to, from, n); }
+    void fill(char *to, int value, unsigned n) { memset(to, value, n); }
+    """
+    machine = Machine(build({"f.c": source, "main.c": EMPTY}, roots=["copy", "move", "fill"]))
+    before = np.random.default_rng(0).integers(-128, 128, 200).astype(np.int8)
+    base = machine.exchange
+    for n in (0, 1, 3, 4, 15, 16, 17, 64, 77):
+        for name, to, source_at in (("copy", 100, offset), ("move", 3, offset), ("move", offset + 7, 5)):
+            machine.write(base, before)
+            machine.call(name, base + to, base + source_at, n)
+            expected = before.copy()
+            expected[to : to + n] = before[source_at : source_at + n]
+            assert np.array_equal(machine.read(base, 200), expected)
+        machine.write(base, before)
+        machine.call("fill", base + 8 + offset, 0x1FD, n)
+        expected = before.copy()
+        expected[8 + offset : 8 + offset + n] = -3
+        assert np.array_equal(machine.read(base, 200), expected)
+
+
+def test_runs_segments_and_cascade(library: Image) -> None:
+    inputs = standin.inputs(8)
+    trace = emulator.run(library, inputs, standin.FEATURES, ["ee_sum"])
+    expected = [standin.segments(image) for image in inputs]
+    for segment, features in enumerate(trace.features):
+        assert np.array_equal(features, [left[segment] for left in expected])
+    assert np.array_equal(trace.logits, [[left[segment][:2] for left in expected] for segment in range(3)])
+    assert trace.outcomes == [standin.outcome(image) for image in inputs]
+    assert trace.thresholds == standin.THRESHOLDS
+    assert len({outcome.exit for outcome in trace.outcomes}) > 1
+    slow = SlowMachine(library)
+    slow.call("ee_init")
+    for number, image in enumerate(inputs):
+        slow.uc.mem_write(library.layout["arena"].address, image.tobytes())
+        for segment in range(3):
+            place = library.layout["arena"].address if segment == 0 else 0
+            assert trace.instructions[segment, number] == slow.call("ee_run_segment", segment, place, slow.exchange)
+    assert [len(cost.calls) for cost in trace.cascade] == [outcome.exit + 1 for outcome in trace.outcomes]
+    assert 0 < trace.stack < 400
+
+
+def test_an_error_code_ends_the_run() -> None:
+    sources = {**standin.SOURCES, "ee.c": standin.SOURCE.replace("segment >= EE_SEGMENTS", "segment == 1")}
+    with pytest.raises(ValueError, match=r"ee_run_segment\(1\) answered -2"):
+        emulator.run(build(sources), standin.inputs(1), standin.FEATURES)
+
+
+def test_an_unknown_watched_function(library: Image) -> None:
+    with pytest.raises(ValueError, match="no symbol ee_product"):
+        Machine(library, ["ee_product"])
+
+
+def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, library: Image) -> None:
+    monkeypatch.setattr(emulator, "uclib", None)
+    with pytest.raises(FileNotFoundError, match="pip install unicorn"):
+        Machine(library)

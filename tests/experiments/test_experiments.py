@@ -1,0 +1,150 @@
+"""Sweeps over a toy project whose only stage writes what the workflow's reports look like."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+
+from experiments import compare, experiments, reports, seeds
+
+STAGE = """\
+import json, pathlib
+from ruamel.yaml import YAML
+params = YAML(typ="safe", pure=True).load(pathlib.Path("params.yaml"))
+seed, exits = params["train"]["seed"], params["exits"]
+accuracy = 0.8 + seed / 100
+row = {"accuracy": accuracy, "early_exit_rate": None, "exit_share": None, "mean_macs": None,
+       "speedup_macs": None, "speedup_measured": None, "speedup_emulated": None, "n": 100}
+early = {**row, "configuration": "p50", "early_exit_rate": 0.5, "exit_share": [0.5, 0.5], "mean_macs": 1e6 * seed,
+         "speedup_macs": 2.0, "speedup_measured": 1.5 + seed / 10, "speedup_emulated": 1.5}
+table = [{**row, "configuration": "fp32"}, {**row, "configuration": "int8_baseline"}, early]
+trade = {"percentile": 30, "accuracy": accuracy, "speedup_measured": 2.0}
+write = lambda name, value: (pathlib.Path("reports") / name).write_text(json.dumps(value))
+pathlib.Path("reports/plots").mkdir(parents=True, exist_ok=True)
+write("table1.json", table)
+alone = {"accuracy": accuracy}
+write("metrics.json", {"fp32": alone, "int8_baseline": alone, "within_half_point": trade})
+write("memory.json", {"early_exit": {"flash": 1000 * seed, "sram": 2000}})
+scores = {"accuracy": {"value": accuracy}, "macs": 10, "useless": seed == 2}
+names = [f"exit{i + 1}" for i in range(len(exits))] + ["final"]
+write("reliability.json", {"classifiers": dict.fromkeys(names, scores)})
+write("plots/frontier.csv", seed)
+write("plots/samples.png", seed)
+"""
+OUTS = ["table1.json", "metrics.json", "memory.json", "reliability.json", "plots"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Git and DVC repository with three experiments: trial-1 and trial-2, of two seeds, and other."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "stage.py").write_text(STAGE)
+    (folder / "params.yaml").write_text("train: {seed: 1}\nexits: [block2]\n")
+    outs = "".join(f"    - reports/{name}: {{cache: false}}\n" for name in OUTS)
+    (folder / "dvc.yaml").write_text(
+        "stages:\n  all:\n    cmd: python stage.py\n    params: [train, exits]\n    deps: [stage.py]\n    outs:\n"
+        + outs
+    )
+    (folder / "reports").mkdir()
+    (folder / "reports/notes.md").write_text("by hand")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    scripts = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"]}
+    for command in (
+        ["git", "init", "-q"],
+        ["dvc", "init", "-q"],
+        ["git", "add", "--all"],
+        ["git", *identity, "commit", "-q", "-m", "toy"],
+        ["dvc", "exp", "run", "--name", "trial-2", "-S", "train.seed=4", "-S", "exits=[block2]"],
+        ["dvc", "exp", "run", "--name", "trial-1", "-S", "train.seed=2", "-S", "exits=[block2]"],
+        ["dvc", "exp", "run", "--name", "other", "-S", "train.seed=3", "-S", "exits=[block2,block4]"],
+    ):
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_experiments_are_found_by_name_in_order(project: Path) -> None:
+    found = experiments.find("trial", str(project))
+    assert [experiment.name for experiment in found] == ["trial-1", "trial-2"]
+    assert [experiment.param("train.seed") for experiment in found] == [2, 4]
+    assert [experiment.report("memory.json")["early_exit"]["flash"] for experiment in found] == [2000, 4000]
+    assert [experiment.name for experiment in experiments.find("other", str(project))] == ["other"]
+
+
+def test_what_is_not_there(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no experiments named tri-1"):
+        experiments.find("tri", str(project))
+    with pytest.raises(ValueError, match="no DVC project"):
+        experiments.find("trial", str(tmp_path))
+    found = experiments.find("trial", str(project))[0]
+    with pytest.raises(ValueError, match=r"train.sed: no such leaf in the params of trial-1"):
+        found.param("train.sed")
+    with pytest.raises(ValueError, match=r"trial-1 \(.{7}\) has no reports/table2.json"):
+        found.report("table2.json")
+
+
+def test_a_project_that_another_process_locks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0)
+    with Repo(str(project)).lock, pytest.raises(ValueError, match="cannot be listed: Unable to acquire lock"):
+        experiments.find("trial", str(project))
+
+
+def run(module: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["", *arguments])
+    module.main()
+
+
+def test_seeds_become_mean_and_deviation(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(seeds, project, monkeypatch, "trial")
+    written = json.loads((project / "reports/sweeps/trial.json").read_text())
+    assert written["seeds"] == [2, 4]
+    fp32, _, early = written["rows"]
+    assert fp32["accuracy"] == pytest.approx({"mean": 0.83, "sd": statistics.stdev([0.82, 0.84])})
+    assert fp32["speedup_macs"] is fp32["exit_share"] is None
+    assert early["speedup_measured"] == pytest.approx({"mean": 1.8, "sd": statistics.stdev([1.7, 1.9])})
+    assert early["exit_share"] == [{"mean": 0.5, "sd": 0}] * 2
+    text = (project / "reports/sweeps/trial.md").read_text()
+    assert "| fp32 | 83.00 ± 1.41 | - | - | - | - | - | - | - |" in text
+    assert "over 2 seeds (2, 4); n = 100" in text
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_one_seed_has_no_deviation_and_other_rows_no_mean() -> None:
+    table = [{"configuration": "fp32"}]
+    with pytest.raises(ValueError, match="two experiments, not 1"):
+        seeds.summarize([table])
+    with pytest.raises(ValueError, match="different rows"):
+        seeds.summarize([table, [{"configuration": "p50"}]])
+
+
+def test_experiments_side_by_side(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(compare, project, monkeypatch, "trial", "exits", "train.seed")
+    first, second = json.loads((project / "reports/sweeps/trial.json").read_text())
+    assert first["params"] == {"exits": ["block2"], "train.seed": 2}
+    assert (second["flash"], second["baseline"]) == (4000, pytest.approx(0.84))
+    assert first["classifiers"]["exit1"]["useless"]
+    assert not second["classifiers"]["exit1"]["useless"]
+    lines = (project / "reports/sweeps/trial.md").read_text().splitlines()
+    assert lines[2] == "| block2 | 2 | 82.00 | 82.00 (useless) | 82.00 (useless) | 2.00x (p30) | - | 2,000 | 2,000 |"
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    with pytest.raises(ValueError, match="usage"):
+        run(compare, project, monkeypatch, "trial")
+
+
+def test_reports_are_those_of_the_stages_without_photographs(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(reports, project, monkeypatch, "trial", str(tmp_path / "kept"))
+    files = {
+        path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*") if path.is_file()
+    }
+    assert files == {"table1.json", "metrics.json", "memory.json", "reliability.json", "plots/frontier.csv"}
+    assert json.loads((tmp_path / "kept/plots/frontier.csv").read_text()) == 4

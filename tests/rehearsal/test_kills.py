@@ -1,0 +1,126 @@
+"""The whole workflow on a miniature configuration, twice, as a user runs it: undisturbed, and through a dozen kills."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rehearsal.miniature import environment, files, make, unmeasured
+from rehearsal.soak import VICTIMS, Passage, Repro, faults, locks, mend, torment
+
+# In the order in which DVC runs them.
+KILLED = (
+    "download",
+    "prepare",
+    "baseline",
+    "disjoint",
+    "joint",
+    "export@baseline",
+    "ptq@early_exit",
+    "evaluate",
+    "firmware",
+    "emulate",
+    "table1",
+    "plots",
+)
+LONGEST = 4.0  # seconds into a stage, or into what comes after it
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two folders in which the same workflow ran."""
+
+    undisturbed: Path
+    killed: Path
+    passage: Passage
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    undisturbed, killed = (make(tmp_path_factory.mktemp(name)) for name in ("undisturbed", "killed"))
+    rng = random.Random(1)
+    reference = Repro(undisturbed)
+    plan = [(stage, LONGEST * rng.random(), victim) for stage, victim in zip(KILLED, VICTIMS * 3, strict=True)]
+    passage = torment(killed, plan)
+    reference.finish()
+    return Twins(undisturbed, killed, passage)
+
+
+def test_a_dozen_kills_lose_nothing(twins: Twins) -> None:
+    kills = twins.passage.kills
+    assert len(kills) >= len(KILLED) - 2  # one may come so late that the next stage has ended
+    assert {kill.victim for kill in kills} == set(VICTIMS)
+    assert faults(twins.undisturbed, twins.killed, twins.passage) == []
+
+
+def test_same_seed_same_bytes(twins: Twins) -> None:
+    first, second = unmeasured(twins.undisturbed), unmeasured(twins.killed)
+    assert {"models/baseline", "models/joint", "models/int8/early_exit", "models/evaluation"} <= first.keys()
+    assert first == second
+
+
+def test_reports_agree_but_for_measured_times(twins: Twins) -> None:
+    folders = (twins.undisturbed, twins.killed)
+    tables = [json.loads((folder / "reports/table1.json").read_text()) for folder in folders]
+    assert tables[0][0]["configuration"] == "fp32"
+    for table in tables:
+        for row in table:
+            row.pop("speedup_measured")
+    assert tables[0] == tables[1]
+    frontiers = [pd.read_csv(folder / "reports/frontier.csv").drop(columns="speedup_measured") for folder in folders]
+    assert list(frontiers[0]["percentile"]) == list(range(101))
+    pd.testing.assert_frame_equal(frontiers[0], frontiers[1])
+
+
+def test_the_plots_are_there(twins: Twins) -> None:
+    plots = twins.undisturbed / "reports/plots"
+    tables = {path.stem for path in plots.glob("*.csv")} - {"frontier_points"}
+    assert tables <= {path.stem for path in plots.glob("*.png")}
+    assert len(list(plots.glob("*.png"))) >= 8
+
+
+def test_nothing_is_rerun_when_nothing_changed(twins: Twins) -> None:
+    begin = time.monotonic()
+    assert Repro(twins.undisturbed).finish() == []
+    assert time.monotonic() - begin < 20
+
+
+def test_damaged_files_of_dvcs_own_cost_no_more_than_the_stage_at_hand(twins: Twins) -> None:
+    before = files(twins.killed)
+    lock, rwlock = twins.killed / "dvc.lock", twins.killed / ".dvc/tmp/rwlock"
+    whole = lock.read_bytes()
+    for content in (b"", whole[:-40], whole[: len(whole) // 2]):
+        lock.write_bytes(content)
+        rwlock.write_bytes(b'{"read": ')
+        assert locks(twins.killed) == (frozenset(), ["dvc.lock", ".dvc/tmp/rwlock"])
+        mend(twins.killed)
+        finished, damaged = locks(twins.killed)
+        assert damaged == []
+        assert len(finished) >= 18
+        assert not rwlock.exists()
+    assert Repro(twins.killed).finish() in ([], ["plots"])
+    assert files(twins.killed) == before
+
+
+def test_a_wrong_param_ends_a_stage_with_one_clear_line(twins: Twins) -> None:
+    path = twins.killed / "params.yaml"
+    path.write_text(path.read_text().replace("w_final: 1.0", "w_final: -1.0"))
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.joint"],
+        cwd=twins.killed,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "joint.w_final" in done.stderr
+    assert "Traceback" not in done.stderr

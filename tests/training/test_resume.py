@@ -1,0 +1,281 @@
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save as to_bytes
+
+from earlyexit.common.files import read_json, write_json
+from earlyexit.dataset import PackedSplit
+from earlyexit.model.inference import prepare_torch
+from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.training import distributed, resume
+from earlyexit.training.augment import Augmentation
+from earlyexit.training.loop import Recipe
+from earlyexit.training.trainers import train_exits, train_network
+from stages import logs
+from tests import ROOT, tiny_network
+
+CPU = torch.device("cpu")
+SIZE = 16
+TRAIN = tiny_network.dark_and_bright(40, SIZE)
+HELD_OUT = tiny_network.dark_and_bright(20, SIZE, seed=1)
+AUGMENTATION = Augmentation(SIZE, min_crop=0.6, flip=0.5, brightness=0.1, contrast=0.1)
+RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.01, weight_decay=0.01)
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "all": {
+        "recipe": replace(RECIPE, small_epochs=2, distill=0.5, temperature=2.0, freeze_norm=True),
+        "augmentation": AUGMENTATION,
+    },
+    "bfloat16, one exit untrained": {"precision": "bfloat16", "weights": [0.0, 0.3, 1.0]},
+    "exits": {"exits": True},
+    "exits, all": {
+        "recipe": replace(RECIPE, distill=0.5, temperature=2.0),
+        "augmentation": AUGMENTATION,
+        "exits": True,
+    },
+}
+
+
+class Killed(BaseException):
+    """The end of the process, as far as the training can see."""
+
+
+Logged = list[tuple[int, dict[str, float]]]
+
+
+def train(
+    unfinished: Path | None, *, exits: bool = False, last: int = 0, seed: int = 0, **changes: Any
+) -> tuple[bytes, Logged]:
+    """Train; the weights' bytes and the log; end at once when epoch `last` is logged."""
+    logged: Logged = []
+
+    def log(epoch: int, metrics: dict[str, float]) -> None:
+        logged.append((epoch, metrics))
+        if epoch == last:
+            raise Killed
+
+    prepare_torch(seed, 1, "cpu")
+    network = EarlyExitNetwork(tiny_network.architecture(resolution=SIZE))
+    settings: dict[str, Any] = {
+        "train": TRAIN,
+        "held_out": HELD_OUT,
+        "recipe": RECIPE,
+        "augmentation": None,
+        "device": CPU,
+        "log": log,
+        "unfinished": unfinished,
+    }
+    if exits:
+        train_exits(network, **(settings | changes))
+    else:
+        train_network(network, **({"weights": [0.3, 0.3, 1.0], "title": "joint"} | settings | changes))
+    return to_bytes({name: value.contiguous() for name, value in network.state_dict().items()}), logged
+
+
+def interrupted(unfinished: Path, last: int, **changes: Any) -> None:
+    with pytest.raises(Killed):
+        train(unfinished, last=last, **changes)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_interrupted_after_every_epoch_ends_as_uninterrupted(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(None, **CASES[case])
+    for epoch in (1, 2, 3):
+        interrupted(tmp_path, epoch, **CASES[case])
+        assert (tmp_path / f"epoch{epoch}.safetensors").exists()
+        assert len(list(tmp_path.iterdir())) == 2
+    assert train(tmp_path, **CASES[case]) == whole
+    title = "disjoint" if CASES[case].get("exits") else "joint"
+    said = [f"{title}: going on from epoch 2 of 3", f"{title}: going on from epoch 3 of 3", f"{title}: trained already"]
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_the_state_is_nothing_to_an_undisturbed_training(tmp_path: Path) -> None:
+    assert train(tmp_path, **CASES["all"]) == train(None, **CASES["all"])
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "initial weights, random numbers": {"seed": 1},
+    "images": {"train": PackedSplit(255 - TRAIN.images, TRAIN.labels, TRAIN.ids)},
+    "labels": {"train": PackedSplit(TRAIN.images, 1 - TRAIN.labels, TRAIN.ids)},
+    "recipe": {"recipe": replace(RECIPE, learning_rate=0.02)},
+    "loss weights": {"weights": [0.3, 0.2, 1.0]},
+    "augmentation": {"augmentation": AUGMENTATION},
+    "precision": {"precision": "bfloat16"},
+}
+
+
+@pytest.mark.parametrize("other", CHANGES)
+def test_another_training_starts_anew(other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(tmp_path, 2)
+    assert train(tmp_path, **CHANGES[other]) == train(None, **CHANGES[other])
+    said = f"joint: the unfinished training in {tmp_path} is of other {other}; starting anew\n"
+    assert capsys.readouterr().out == said
+    assert {path.name for path in tmp_path.iterdir()} == {"state.json", "epoch3.safetensors"}
+
+
+@pytest.mark.parametrize("other", ["code", "packages", "device"])
+def test_another_program_or_machine_starts_anew(
+    other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted(tmp_path / "state", 2)
+    if other == "code":
+        (tmp_path / "resume.py").write_text("changed")
+        monkeypatch.setattr(resume, "__file__", str(tmp_path / "resume.py"))
+    elif other == "packages":
+        monkeypatch.setattr(resume, "version", lambda package: "0.0")
+    else:
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "other")
+    _, logged = train(tmp_path / "state")
+    assert f"is of other {other}; starting anew" in capsys.readouterr().out
+    assert len(logged) == 3
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "no tensors": lambda folder: (folder / "epoch2.safetensors").unlink(),
+    "tensors cut": lambda folder: cut(folder / "epoch2.safetensors"),
+    "a bit flipped": lambda folder: flipped(folder / "epoch2.safetensors"),
+    "empty": lambda folder: (folder / "state.json").write_text(""),
+    "cut": lambda folder: cut(folder / "state.json"),
+    "of other keys": lambda folder: write_json(folder / "state.json", {"history": []}),
+    "of a number too much": lambda folder: write_json(
+        folder / "state.json", read_json(folder / "state.json") | {"history": [{}] * 3}
+    ),
+    "not text": lambda folder: (folder / "state.json").write_bytes(b"\xff\xfe\x00"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_state_is_left_alone(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(tmp_path, 2)
+    DAMAGE[damage](tmp_path)
+    assert train(tmp_path) == train(None)
+    said = f"joint: the unfinished training in {tmp_path} is damaged; starting anew\n"
+    assert capsys.readouterr().out == said
+
+
+def test_a_kill_between_the_two_files_costs_one_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted(tmp_path, 1)
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "write_json", killed)
+        with pytest.raises(Killed):
+            train(tmp_path)
+    capsys.readouterr()
+    assert train(tmp_path) == train(None)
+    assert capsys.readouterr().out == "joint: going on from epoch 2 of 3\n"
+
+
+def test_the_log_of_a_resumed_training_is_that_of_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def stage(last: int = 0) -> None:
+        with logs.output("joint") as (folder, log):
+
+            def logged(epoch: int, metrics: dict[str, float]) -> None:
+                log(epoch, metrics)
+                if epoch == last:
+                    raise Killed
+
+            prepare_torch(0, 1, "cpu")
+            network = EarlyExitNetwork(tiny_network.architecture(resolution=SIZE))
+            kept = logs.unfinished("joint")
+            train_network(network, TRAIN, HELD_OUT, RECIPE, [1, 1, 1], None, CPU, logged, "joint", unfinished=kept)
+            assert (kept / "state.json").exists()
+            assert folder.parent == Path("models")
+
+    stage()
+    whole = written(Path("models"))
+    shutil.rmtree("models")
+    with pytest.raises(Killed):
+        stage(last=2)
+    assert not Path("models/joint").exists()
+    stage()
+    assert written(Path("models")) == whole
+    assert "joint/log/metrics.json" in whole
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests import test_resume
+test_resume.train(Path(sys.argv[1]), recipe=test_resume.LONG, augmentation=test_resume.AUGMENTATION)
+"""
+LONG = replace(RECIPE, epochs=16, small_epochs=8)
+
+
+def test_killed_by_the_kernel_ends_as_uninterrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while epochs(tmp_path) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert train(tmp_path, recipe=LONG, augmentation=AUGMENTATION) == train(
+        None, recipe=LONG, augmentation=AUGMENTATION
+    )
+    assert re.match(r"joint: going on from epoch \d+ of 16\n$", capsys.readouterr().out)
+
+
+def epochs(state: Path) -> int:
+    try:
+        return len(read_json(state / "state.json")["history"])
+    except FileNotFoundError:
+        return 0
+
+
+def test_processes_with_other_data_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = {"labels": "a", "images": "b", "code": "c"}
+    monkeypatch.setattr(distributed, "from_main", lambda content, device: content.replace(b'"b"', b'"x"'))
+    monkeypatch.setattr(distributed, "rank", lambda: 3)
+    with pytest.raises(ValueError, match=r"^process 3 has other images than process 0; all need the same$"):
+        resume._same_everywhere(mine, CPU)
+
+
+def test_the_fingerprint_samples_the_whole_split() -> None:
+    network = EarlyExitNetwork(tiny_network.architecture(resolution=SIZE))
+    data = tiny_network.dark_and_bright(200, SIZE)
+    found = []
+    for row in (None, 0, 199):
+        images = data.images.copy()
+        if row is not None:
+            images[row] ^= 1
+        found.append(resume.fingerprint(network, PackedSplit(images, data.labels, data.ids), CPU, {})["images"])
+    assert len(set(found)) == 3
+    assert np.unique(np.linspace(0, 199, resume.SAMPLE).astype(int)).size == resume.SAMPLE
