@@ -71,7 +71,7 @@ def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]
         ValueError: a side's answer differs from TFLM's.
     """
     limits = [-1] * (len(network.names) - 1)
-    library = source.generate(network.models, network.names, limits, None, CLASSES, network.offset, network.divisor)
+    library = source.generate(network.models, network.names, limits, None, CLASSES, network.pixels)
     ours = emulate.emulate(network, library, image)
     rows = ["| segment | ours | bakenn + CMSIS-NN | ratio | flash of the latter | RAM | stack |"]
     rows.append("|---|---:|---:|---:|---:|---:|---:|")

@@ -31,7 +31,7 @@ def main() -> None:
     images = network.quantize(val.images[rows])
 
     library = {name: Path("models/firmware", name).read_text(encoding="utf-8") for name in LIBRARY}
-    generated = source.generate(baseline.models, baseline.names, [], None, CLASSES, baseline.offset, baseline.divisor)
+    generated = source.generate(baseline.models, baseline.names, [], None, CLASSES, baseline.pixels)
     with ThreadPoolExecutor(2) as pool:
         job = pool.submit(emulate.emulate, baseline, generated, baseline.quantize(val.images[rows]))
         early_exit = emulate.emulate(network, library, images, params.budget())

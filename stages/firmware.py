@@ -18,7 +18,7 @@ def main() -> None:
     network = deployment.load(Path("models/int8/early_exit"))
     limits = thresholds.load("models/thresholds.json").margins[percentile]
     common = (network.models, network.names, limits, percentile, CLASSES)
-    library = source.generate(*common, network.offset, network.divisor)
+    library = source.generate(*common, network.pixels)
     arrays = tflm.generate(*common)
     with replacing_folder(Path("models/firmware")) as folder:
         for name, text in {**library, **{f"tflm/{name}": text for name, text in arrays.items()}}.items():

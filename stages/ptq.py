@@ -27,18 +27,17 @@ def main() -> None:
     split = open_split("data/packed", "calibration")
     rows = balanced_up_to(split.labels, params.images, seed=0)
     print(f"calibrating on {len(rows)} images, half of each class (ptq.images: {params.images})")
-    samples = architecture.normalize(split.images[rows])
-    models = quantize(float_models, samples, architecture.input_range, params.quantizer)
+    samples = architecture.pixels.images(split.images[rows])
+    models = quantize(float_models, samples, architecture.pixels.range, params.quantizer)
     network = deployment.Deployment(
         names=architecture.outputs,
         models=models,
         macs=[deployment.macs(model) for model in models],
-        offset=architecture.backbone.input_offset,
-        divisor=architecture.backbone.input_divisor,
+        pixels=architecture.pixels,
     )
     with replacing_folder(target) as folder:
         deployment.save(folder, network, params.quantizer)
-        report = compare(float_models, network, architecture.normalize(split.images), split)
+        report = compare(float_models, network, architecture.pixels.images(split.images), split)
         errors = layer_error.layer_errors(float_models, network, split.images[rows[:WATCHED]])
         pd.DataFrame(layer_error.table(errors)).to_csv(folder / "layers.csv", index=False, float_format="%.6g")
         write_json(folder / "accuracy.json", {"split": "calibration", "images": len(rows), **report})

@@ -49,7 +49,7 @@ class Exported:
     @property
     def normalized(self) -> np.ndarray:
         """The images as the network sees them."""
-        return self.network.architecture.normalize(self.images)
+        return self.network.architecture.pixels.images(self.images)
 
 
 @pytest.fixture(scope="session")
@@ -74,12 +74,10 @@ def deployed(deployments: dict[Quantizer, Deployment]) -> Deployment:
 
 def deploy(exported: Exported, quantizer: Quantizer) -> Deployment:
     architecture = exported.network.architecture
-    models = quantize(exported.segments, exported.normalized, architecture.input_range, quantizer)
-    table = architecture.backbone
+    models = quantize(exported.segments, exported.normalized, architecture.pixels.range, quantizer)
     return Deployment(
         names=architecture.outputs,
         models=models,
         macs=[deployment.macs(model) for model in models],
-        offset=table.input_offset,
-        divisor=table.input_divisor,
+        pixels=architecture.pixels,
     )

@@ -234,7 +234,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     folder = tmp_path_factory.mktemp("files")
     structure = tiny_network.architecture()
     models = blueprint(structure)
-    deployment.save(folder, Deployment(structure.outputs, models, [1] * len(models), 128.0, 128.0), "litert")
+    deployment.save(folder, Deployment(structure.outputs, models, [1] * len(models), structure.pixels), "litert")
     write_json(folder / "thresholds.json", results.limits().model_dump())
     per_image.save(folder / "val.safetensors", results.evaluation(6))
     network = EarlyExitNetwork(structure)

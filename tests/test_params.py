@@ -462,8 +462,8 @@ def test_mobilenet_v1_is_mlperf_tinys() -> None:
     assert sum(p.numel() for p in parameters) == 210_850
     architecture = network.architecture
     assert architecture.resolution == 96
-    assert architecture.input_range == (0.0, 1.0)
-    assert np.array_equal(architecture.normalize(np.array([51], np.uint8)), np.array([0.2], np.float32))
+    assert architecture.pixels.range == (0.0, 1.0)
+    assert np.array_equal(architecture.pixels.images(np.array([51], np.uint8)), np.array([0.2], np.float32))
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -36,7 +36,7 @@ def blueprint(architecture: Architecture) -> list[bytes]:
     given = _tensor(
         (1, architecture.resolution, architecture.resolution, 3),
         schema.TensorType.INT8,
-        _of_range(*architecture.input_range),
+        _of_range(*architecture.pixels.range),
     )
     segments = architecture.segment_blocks
     models = []

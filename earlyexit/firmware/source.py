@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from earlyexit.common.pixels import Normalization
 from earlyexit.firmware import emit, layers
 from earlyexit.firmware.layers import Layer, Segment, Shape
 from earlyexit.firmware.plan import Buffer, Overlap, Plan, plan
@@ -109,8 +110,7 @@ def generate(
     thresholds: Sequence[int],
     percentile: int | None,
     labels: Sequence[str],
-    offset: float,
-    divisor: float,
+    pixels: Normalization,
 ) -> dict[str, str]:
     """Return the C library of a network: the text of ee.h, ee_network.c, ee_kernels.h and ee_kernels.c by file name.
 
@@ -120,7 +120,7 @@ def generate(
         thresholds: default margin of each early exit, -1 to 255.
         percentile: that the thresholds come from, for the header; None where they come from elsewhere.
         labels: of the two classes.
-        offset, divisor: the network was trained on (pixel - offset) / divisor.
+        pixels: what the network saw of a pixel in training.
 
     Raises:
         ValueError: what the kernels do not know (see `layers.read`), segments that do not fit one behind the other, or
@@ -132,7 +132,7 @@ def generate(
     defaults = None if percentile is None else f"percentile {percentile} of the calibration images"
     return {
         "ee.h": _header(layout, digest, names, thresholds, labels, defaults),
-        "ee_network.c": _network(layout, names, labels, _pixels(layout.segments[0], offset, divisor)),
+        "ee_network.c": _network(layout, names, labels, _pixels(layout.segments[0], pixels)),
         "ee_kernels.h": (_KERNELS / "ee_kernels.h").read_text(encoding="utf-8"),
         "ee_kernels.c": (_KERNELS / "ee_kernels.c").read_text(encoding="utf-8"),
     }
@@ -303,10 +303,10 @@ def _entry(number: int, layout: Layout) -> str:
     return f"    {{run_segment{number}, {layout.plan.offsets[name]}, {size}, {threshold}}},"
 
 
-def _pixels(first: Segment, offset: float, divisor: float) -> str:
+def _pixels(first: Segment, normalization: Normalization) -> str:
     """Return the body of ee_quantize: a subtraction where that is what quantization amounts to, else a table."""
     pixels = np.arange(256, dtype=np.uint8)
-    levels = quantize_images(pixels, offset, divisor, Quantization(first.input_scale, first.input_zero_point))
+    levels = quantize_images(pixels, normalization, Quantization(first.input_scale, first.input_zero_point))
     if np.array_equal(levels, np.arange(-128, 128)):
         return "    return (int8_t)(pixel - 128);"
     rows = ["        " + ", ".join(str(level) for level in row) + "," for row in levels.reshape(-1, 16).tolist()]

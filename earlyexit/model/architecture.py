@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from earlyexit.common.pixels import Divisor, Normalization, Offset
 
 Channels = Annotated[int, Field(ge=1, le=4096)]
 Stride = Annotated[int, Field(ge=1, le=2)]
@@ -18,7 +19,6 @@ def _row(value: Any) -> Any:
 V2Row = Annotated[tuple[Expansion, Channels, Repeats, Stride], BeforeValidator(_row)]
 V1Row = Annotated[tuple[Channels, Repeats, Stride], BeforeValidator(_row)]
 MOST_WEIGHTS = 2**26  # a hundred times what a microcontroller holds
-Pixel = Annotated[float, Field(ge=0, le=255)]
 
 
 class _Frozen(BaseModel):
@@ -37,8 +37,8 @@ class Block(_Frozen):
 class _Table(_Frozen):
     width: Annotated[float, Field(gt=0, le=4)]
     stem: Channels
-    input_offset: Pixel
-    input_divisor: Annotated[float, Field(gt=0, le=255)]
+    input_offset: Offset
+    input_divisor: Divisor
 
     def scaled(self, channels: int) -> int:
         """Return `channels` times the width multiplier, to the nearest multiple of 4, at least 4."""
@@ -101,15 +101,9 @@ class Architecture(_Frozen):
         return segments
 
     @property
-    def input_range(self) -> tuple[float, float]:
-        """Smallest and largest value of a normalized pixel."""
-        low, high = self.normalize(np.array([0, 255], np.uint8))
-        return float(low), float(high)
-
-    def normalize(self, images: np.ndarray) -> np.ndarray:
-        """Turn uint8 pixels into the float32 values that the network sees, any shape."""
-        table = self.backbone
-        return (images.astype(np.float32) - np.float32(table.input_offset)) / np.float32(table.input_divisor)
+    def pixels(self) -> Normalization:
+        """What the network sees of a pixel."""
+        return Normalization(offset=self.backbone.input_offset, divisor=self.backbone.input_divisor)
 
     @model_validator(mode="after")
     def _holdable(self) -> Self:

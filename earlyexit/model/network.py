@@ -153,8 +153,7 @@ class EarlyExitNetwork(nn.Module):
 
     def normalize(self, images: Tensor) -> Tensor:
         """Turn uint8 images (N, H, W, 3) into the float input (N, 3, H, W), channels last in memory."""
-        table = self.architecture.backbone
-        return ((images.float() - table.input_offset) / table.input_divisor).permute(0, 3, 1, 2)
+        return self.architecture.pixels(images.float()).permute(0, 3, 1, 2)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Map the input (N, 3, H, W) to what each classifier sees, the final one's last; each (N, C, H', W')."""

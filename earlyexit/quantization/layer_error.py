@@ -87,7 +87,7 @@ def layer_errors(float_models: Sequence[bytes], network: Deployment, images: np.
         raise ValueError(f"{len(images)} images of {images.dtype}, expected one or more of uint8")
     if len(float_models) != len(network.models):
         raise ValueError(f"{len(float_models)} float segments, but {len(network.models)} quantized ones")
-    real = (images.astype(np.float32) - np.float32(network.offset)) / np.float32(network.divisor)
+    real = network.pixels.images(images)
     integer = network.quantize(images)
     found = []
     for number, models in enumerate(zip(float_models, network.models, strict=True), start=1):

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from earlyexit.common.files import read_json, write_json
+from earlyexit.common.pixels import Normalization
 from earlyexit.task import CLASSES
 from earlyexit.tflite import reader
 from earlyexit.tflite.segment import Quantization, Segment, quantize_images
@@ -23,14 +24,9 @@ class _Entry(BaseModel):
     macs: Annotated[int, Field(ge=0)]
 
 
-class _Pixels(BaseModel):
-    offset: Annotated[float, Field(ge=0, le=255)]
-    divisor: Annotated[float, Field(gt=0, le=255)]
-
-
 class _Manifest(BaseModel):
     segments: Annotated[list[_Entry], Field(min_length=1, max_length=1000)]
-    pixels: _Pixels
+    pixels: Normalization
 
 
 @dataclass(frozen=True)
@@ -41,14 +37,13 @@ class Deployment:
         names: of the classifiers, in order: exit1, ..., final.
         models: content of each segment's .tflite file, in order.
         macs: multiply-accumulates of each segment, its exit head included.
-        offset, divisor: the network saw (pixel - offset) / divisor in training.
+        pixels: what the network saw of a pixel in training.
     """
 
     names: list[str]
     models: list[bytes]
     macs: list[int]
-    offset: float
-    divisor: float
+    pixels: Normalization
 
     def segments(self, *, reference: bool = False) -> list[Segment]:
         """Return an interpreter for each segment, with LiteRT's reference kernels where asked for."""
@@ -56,7 +51,7 @@ class Deployment:
 
     def quantize(self, images: np.ndarray) -> np.ndarray:
         """Map uint8 images (N, H, W, 3) to the first segment's INT8 input."""
-        return quantize_images(images, self.offset, self.divisor, Segment(self.models[0]).input_quantization)
+        return quantize_images(images, self.pixels, Segment(self.models[0]).input_quantization)
 
     def logits_scales(self) -> list[float]:
         """Return the scale of each classifier's INT8 logits: a margin times it is a difference of real logits."""
@@ -87,8 +82,7 @@ def save(folder: Path, deployment: Deployment, quantizer: str) -> None:
         "quantizer": quantizer,
         "pixels": {
             "note": "int8 input = round((pixel - offset) / divisor / scale) + zero_point of the first segment's input",
-            "offset": deployment.offset,
-            "divisor": deployment.divisor,
+            **deployment.pixels.model_dump(),
         },
         "segments": entries,
     }
@@ -112,8 +106,7 @@ def load(folder: Path) -> Deployment:
         names=[entry.classifier for entry in entries],
         models=[_checked(folder / entry.file, entry.sha256) for entry in entries],
         macs=[entry.macs for entry in entries],
-        offset=manifest.pixels.offset,
-        divisor=manifest.pixels.divisor,
+        pixels=manifest.pixels,
     )
 
 

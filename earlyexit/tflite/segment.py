@@ -8,6 +8,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tqdm import tqdm
 
+from earlyexit.common.pixels import Normalization
+
 
 @dataclass(frozen=True)
 class Quantization:
@@ -93,10 +95,9 @@ def all_logits(segments: Sequence[Segment], images: np.ndarray, title: str) -> n
     return np.swapaxes(np.array(rows), 0, 1)
 
 
-def quantize_images(images: np.ndarray, offset: float, divisor: float, quantization: Quantization) -> np.ndarray:
-    """Map uint8 images to the INT8 input of a network that was trained on (pixel - offset) / divisor."""
-    pixels = (np.arange(256) - offset) / divisor
-    levels = np.round(pixels / quantization.scale) + quantization.zero_point
+def quantize_images(images: np.ndarray, pixels: Normalization, quantization: Quantization) -> np.ndarray:
+    """Return the INT8 input for uint8 images of any shape, by a table of all 256 pixels."""
+    levels = np.round(pixels(np.arange(256.0)) / quantization.scale) + quantization.zero_point
     table = np.clip(levels, -128, 127).astype(np.int8)
     found: np.ndarray = table[images]
     return found

@@ -121,7 +121,7 @@ def test_segments_list_the_blocks_between_exits(family: Family) -> None:
 def test_the_input_takes_every_pixel(family: Family) -> None:
     architecture = tiny_network.architecture(family)
     quantization = Segment(blueprint(architecture)[0]).input_quantization
-    low, high = architecture.input_range
+    low, high = architecture.pixels.range
     reals = [quantization.scale * (level - quantization.zero_point) for level in (-128, 127)]
     assert reals == pytest.approx([low, high], abs=quantization.scale)
 

@@ -22,7 +22,7 @@ def design() -> Design:
 
 def deployment(architecture: Architecture) -> Deployment:
     models = blueprint(architecture)
-    return Deployment(architecture.outputs, models, [macs(model) for model in models], 128, 128)
+    return Deployment(architecture.outputs, models, [macs(model) for model in models], architecture.pixels)
 
 
 def test_figures_are_those_of_the_memory_stage(design: Design) -> None:

@@ -21,7 +21,7 @@ LIMITS = [10, 20]
 
 def library(network: Deployment) -> dict[str, str]:
     limits = LIMITS[: len(network.names) - 1]
-    return source.generate(network.models, network.names, limits, None, CLASSES, network.offset, network.divisor)
+    return source.generate(network.models, network.names, limits, None, CLASSES, network.pixels)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_agrees_with_the_emulator() -> None:
 @installed
 def test_agrees_on_a_network(deployed: Deployment) -> None:
     inputs = deployed.quantize(tiny_network.images(3, seed=2))
-    texts = source.generate(deployed.models, deployed.names, [9, 9], None, CLASSES, 128, 128)
+    texts = source.generate(deployed.models, deployed.names, [9, 9], None, CLASSES, deployed.pixels)
     image = build(texts)
     ours = emulator.run(image, inputs, [prod(segment.features_shape or ()) for segment in deployed.segments()[:-1]])
     theirs = qemu.run(image, inputs)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earlyexit.budget.blueprint import blueprint
+from earlyexit.common.pixels import Normalization
 from earlyexit.firmware import emit, layers, plan, source
 from earlyexit.params import load, overridden
 from earlyexit.policy import decision
@@ -28,7 +29,7 @@ THRESHOLDS = [12, 20]
 
 def files(network: Deployment, thresholds: list[int] | None = None, percentile: int | None = 50) -> dict[str, str]:
     limits = THRESHOLDS if thresholds is None else thresholds
-    return source.generate(network.models, network.names, limits, percentile, CLASSES, network.offset, network.divisor)
+    return source.generate(network.models, network.names, limits, percentile, CLASSES, network.pixels)
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def test_another_compiler_and_another_quantizer(deployments: dict[str, Deploymen
 
 def test_one_segment_is_a_network_too(deployed: Deployment, tmp_path: Path, truth: Known) -> None:
     """The baseline of a comparison has no early exit; its input may be no pixel minus 128."""
-    alone = replace(deployed, models=deployed.models[-1:], names=["final"], offset=0, divisor=40)
+    alone = replace(deployed, models=deployed.models[-1:], names=["final"], pixels=Normalization(offset=0, divisor=40))
     made = Library(tmp_path, files(alone, [], None), SANITIZED)
     inputs = truth.features[-1][:4]
     runs = [library.run(Source.OUTSIDE, x) for x in inputs]
@@ -337,7 +338,7 @@ def test_other_networks_are_exact_too(family: tiny_network.Family, changes: dict
     structure = tiny_network.architecture(family, **changes)
     models = blueprint(structure)
     macs = [0] * len(models)
-    network = Deployment(structure.outputs, models, macs, structure.backbone.input_offset, 128)
+    network = Deployment(structure.outputs, models, macs, structure.pixels)
     made = Library(tmp_path, files(network, [9] * (len(models) - 1)), SANITIZED)
     truth = known(network, tiny_network.images(4, structure.resolution))
     check_exact(made, truth)
@@ -401,8 +402,7 @@ def test_what_does_not_fit_is_named(deployed: Deployment, change: dict[str, Any]
         "thresholds": THRESHOLDS,
         "percentile": 50,
         "labels": CLASSES,
-        "offset": 128,
-        "divisor": 128,
+        "pixels": Normalization(offset=128, divisor=128),
     }
     with pytest.raises(ValueError, match=re.escape(message)):
         source.generate(**(arguments | change))

@@ -35,11 +35,11 @@ def test_pixels_are_normalized_into_the_input_range(offset: int, divisor: int) -
     table = MobileNetV1Table(width=1.0, stem=8, blocks=[(8, 1, 1)], input_offset=offset, input_divisor=divisor)
     architecture = Architecture(backbone=table, resolution=32)
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    found = architecture.normalize(pixels)
+    found = architecture.pixels.images(pixels)
     assert found.dtype == np.float32
     assert found.shape == pixels.shape
     np.testing.assert_allclose(found.ravel(), (np.arange(256) - offset) / divisor, rtol=1e-6)
-    assert (found.min(), found.max()) == architecture.input_range
+    assert (found.min(), found.max()) == architecture.pixels.range
 
 
 @pytest.mark.parametrize("family", FAMILIES)

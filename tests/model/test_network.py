@@ -171,7 +171,7 @@ def test_normalizes_as_the_architecture_says() -> None:
     images = tiny_network.images(3)
     found = network.normalize(torch.from_numpy(images))
     assert found.shape == (3, 3, 40, 40)
-    assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), network.architecture.normalize(images))
+    assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), network.architecture.pixels.images(images))
 
 
 def pretrained() -> EarlyExitNetwork:

@@ -289,7 +289,7 @@ def keras_model(keras: Any, architecture: Architecture) -> Any:
 def test_from_keras(keras: ModuleType, path: Path, family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     architecture = baseline(family).architecture
     model = keras_model(keras, architecture)
-    images = architecture.normalize(tiny_network.images(4))
+    images = architecture.pixels.images(tiny_network.images(4))
     expected = np.asarray(model(images))
     assert expected.std(axis=0).min() > 0.01  # it depends on what it sees
     monkeypatch.chdir(path.parent)

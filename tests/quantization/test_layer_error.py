@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_quantizer import calibrator
 from ai_edge_quantizer.utils.validation_utils import signal_to_noise_ratio
 
+from earlyexit.common.pixels import Normalization
 from earlyexit.quantization.layer_error import LayerError, layer_errors, table, worst
 from earlyexit.quantization.quantize import Quantizer, quantize
 from earlyexit.tflite import reader
@@ -80,7 +81,7 @@ def quantized(model: bytes, factors: dict[int, float] | None = None) -> Deployme
 
 def deployment(*models: bytes) -> Deployment:
     names = [f"exit{i + 1}" for i in range(len(models) - 1)] + ["final"]
-    return Deployment(names, list(models), [0] * len(models), offset=128, divisor=128)
+    return Deployment(names, list(models), [0] * len(models), pixels=Normalization(offset=128, divisor=128))
 
 
 @pytest.fixture(scope="module")

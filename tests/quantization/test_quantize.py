@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from earlyexit.common.pixels import Normalization
 from earlyexit.dataset import PackedSplit
 from earlyexit.evaluation.agreement import compare
 from earlyexit.quantization import quantize as module
@@ -81,18 +82,18 @@ def test_both_quantizers_agree(deployments: Deployments, exported: Exported) -> 
 
 @each_quantizer
 def test_same_input_same_bytes(deployments: Deployments, exported: Exported, quantizer: Quantizer) -> None:
-    range_ = exported.network.architecture.input_range
+    range_ = exported.network.architecture.pixels.range
     assert quantize(exported.segments, exported.normalized, range_, quantizer) == deployments[quantizer].models
 
 
 def test_the_input_range_does_not_depend_on_the_images(exported: Exported) -> None:
     grey = exported.normalized[:4] / 4
-    (model,) = quantize(exported.segments[:1], grey, exported.network.architecture.input_range, "litert")
+    (model,) = quantize(exported.segments[:1], grey, exported.network.architecture.pixels.range, "litert")
     assert Segment(model).input_quantization == Quantization(1 / 128, 0)
 
 
 def test_ranges_do_not_depend_on_the_order_of_the_images(exported: Exported) -> None:
-    range_ = exported.network.architecture.input_range
+    range_ = exported.network.architecture.pixels.range
     images = exported.normalized[:24]
     forward, backward = (quantize(exported.segments[:2], x, range_, "litert") for x in (images, images[::-1].copy()))
     assert forward == backward
@@ -106,7 +107,7 @@ def test_a_passage_of_two_scales_is_refused(exported: Exported, monkeypatch: pyt
         return content, ranges and {key: value * 2 for key, value in ranges.items()}
 
     monkeypatch.setattr(module, "_litert", forgetful)
-    range_ = exported.network.architecture.input_range
+    range_ = exported.network.architecture.pixels.range
     with pytest.raises(ValueError, match=r"segment 1 gives features at Quantization.* but segment 2 takes"):
         quantize(exported.segments[:2], exported.normalized[:4], range_, "litert")
 
@@ -137,7 +138,7 @@ def test_quantized_pixels_are_the_nearest_levels(
     offset: int, divisor: int, scale: float, zero_point: int, seed: int
 ) -> None:
     images = np.random.default_rng(seed).integers(0, 256, (2, 3, 3, 3), dtype=np.uint8)
-    found = quantize_images(images, offset, divisor, Quantization(scale, zero_point))
+    found = quantize_images(images, Normalization(offset=offset, divisor=divisor), Quantization(scale, zero_point))
     assert found.dtype == np.int8
     assert found.shape == images.shape
     levels = np.arange(-128, 128)
@@ -154,4 +155,6 @@ def test_quantized_pixels_of_either_backbone_are_the_pixels(
     offset: int, divisor: int, quantization: Quantization
 ) -> None:
     pixels = np.arange(256, dtype=np.uint8)
-    assert quantize_images(pixels, offset, divisor, quantization).tolist() == list(range(-128, 128))
+    assert quantize_images(pixels, Normalization(offset=offset, divisor=divisor), quantization).tolist() == list(
+        range(-128, 128)
+    )

@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment
     write_json(tmp_path / "models/thresholds.json", results.limits(2).model_dump())
     (tmp_path / "models/evaluation").mkdir()
     per_image.save(tmp_path / "models/evaluation/val.safetensors", results.evaluation(exits=2))
-    library = source.generate(deployed.models, deployed.names, [9, 9], None, CLASSES, deployed.offset, deployed.divisor)
+    library = source.generate(deployed.models, deployed.names, [9, 9], None, CLASSES, deployed.pixels)
     for file, text in library.items():
         write_text(tmp_path / "models/firmware" / file, text)
     (tmp_path / "data/packed").mkdir(parents=True)

@@ -90,7 +90,7 @@ def test_images_come_normalized_and_augmented(network: EarlyExitNetwork) -> None
     assert x.shape == (6, 3, 40, 40)
     assert x.dtype == torch.float32
     assert labels.dtype == torch.int64
-    expected = network.architecture.normalize(images[:, :, ::-1])
+    expected = network.architecture.pixels.images(images[:, :, ::-1])
     np.testing.assert_array_equal(x.permute(0, 2, 3, 1).numpy(), expected)
 
 
