@@ -30,6 +30,7 @@ test: $(READY_DEV) lint
 lint: $(READY_DEV)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) lint-imports --no-logo --no-cache
 
 # Finished stages come from the run cache. Experiments of an earlier sweep on the same commit are replaced.
 FORGET = $(RUN) dvc exp list --name-only | grep -E '^$@(-[0-9]+)?$$' | $(RUN) xargs -r dvc exp remove --quiet
