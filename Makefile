@@ -89,7 +89,7 @@ given-photos:
 	@test -f "$$PRETRAINED" || { echo "PRETRAINED=/path: a safetensors file of a MobileNetV1 0.25; see the README"; exit 1; }
 
 readme: $(READY)
-	$(RUN) python -m experiments.readme README.md
+	$(RUN) python -m experiments.readme
 
 clean:
 	rm -rf $(VENV) data models .mypy_cache .ruff_cache .pytest_cache .hypothesis
