@@ -1,7 +1,9 @@
 # make repro   the environment, then every stage that is out of date
 # make test    the environment, then lint, types and tests
 # make seeds, make positions, make quantizers         sweeps of the default network: reports/sweeps/*.md
-# make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: see the README
+# make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: docs/pretrained.md
+# make readme  the generated blocks of README.md and docs/*.md, from reports/
+# make clean   removes the environment, data, models and caches of tools
 # VENV=/path   use or make the environment elsewhere
 
 export PHOTOS PRETRAINED
@@ -9,6 +11,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(abspath $(VENV))/bin
 RUN = PATH="$(BIN):$$PATH"
+# What runs leave in data and models: all but the two files that Git tracks.
+MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README.md
 # Named by content, so that another clone with the same requirements finds the environment ready.
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
@@ -17,7 +21,7 @@ READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
-	@clean=$$(test -e data || test -e models || echo yes); start=$$(date +%s); \
+	@clean=$$(test -n "$$($(MADE) -print -quit 2> /dev/null)" || echo yes); start=$$(date +%s); \
 	$(RUN) python -m experiments.mend && $(RUN) dvc repro && { test -z "$$clean" || echo "\`make repro\` from a clean clone, the installation apart:" \
 	"$$(($$(date +%s) - start)) seconds on $$(nproc) cores." > reports/wall_time.md; }
 	@cat reports/table1.md reports/memory.md; test ! -f reports/wall_time.md || cat reports/wall_time.md
@@ -87,17 +91,19 @@ photos: $(READY) given-photos
 given-photos:
 	@test -d "$$PHOTOS" || { echo "PHOTOS=/path: a folder that holds annotations/instances_{train,val}.json and \
 	images/{train,val}/"; exit 1; }
-	@test -f "$$PRETRAINED" || { echo "PRETRAINED=/path: a safetensors file of a MobileNetV1 0.25; see the README"; exit 1; }
+	@test -f "$$PRETRAINED" || { echo "PRETRAINED=/path: a safetensors file of a MobileNetV1 0.25; see docs/pretrained.md"; exit 1; }
 
 readme: $(READY)
-	$(RUN) python -m experiments.readme README.md
+	$(RUN) python -m experiments.readme
 
 clean:
-	rm -rf $(VENV) data models .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	mkdir -p data models && $(MADE) -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and \
+	"Python 3.11, 3.12 or 3.13 is needed (TensorFlow has no wheels for others): make PYTHON=python3.12")'
 	@echo "Installing into $(VENV): about 5 GB, a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -q -r requirements.txt

@@ -95,7 +95,7 @@ def find(sweep: str, folder: str = ".") -> list[Experiment]:
         if named:
             order = sorted(named, key=lambda name: _number(name, sweep) or 0)
             return [Experiment(name, named[name], repo) for name in order]
-    raise ValueError(f"no experiments named {sweep}-1, {sweep}-2, ...; run `make {sweep}`, see the README")
+    raise ValueError(f"no experiments named {sweep}-1, {sweep}-2, ...; run `make {sweep}`, see docs/sweeps.md")
 
 
 def _number(name: str, sweep: str) -> int | None:

@@ -27,8 +27,8 @@ from tests.tiny_network import FAMILIES, Family
 
 ODD = 33  # 33, 17, 9, 5, 3 pixels: on odd sizes PyTorch's padding of 1 is TensorFlow's SAME
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-FROM_KERAS, FROM_PYTORCH = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+DOCUMENT = (ROOT / "docs" / "pretrained.md").read_text(encoding="utf-8")
+FROM_KERAS, FROM_PYTORCH = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
 
 
 def baseline(family: Family = "mobilenet_v1", seed: int = 0, **changes: Any) -> EarlyExitNetwork:
