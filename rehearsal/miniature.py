@@ -50,7 +50,7 @@ def make(folder: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path
         if name and not name.startswith(("tests/", "reports/")) and name != "dvc.lock" and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    yaml = YAML()
+    yaml = YAML(typ="safe", pure=True)
     params = yaml.load(folder / "params.yaml")
     for section, values in [*MINIATURE.items(), *(changes or {}).items()]:
         params[section].update(values)

@@ -26,7 +26,7 @@ STAGE = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from stages import run
-from earlyexit.files import replacing_folder
+from earlyexit.common.files import replacing_folder
 def main():
     with replacing_folder(sys.argv[1]) as part:
         (part / "half").write_text("half")

@@ -176,7 +176,7 @@ def test_there_is_a_whole_folder_at_every_moment(tmp_path: Path) -> None:
     path = tmp_path / "state"
     script = (
         "import itertools, sys\n"
-        "from earlyexit.files import replacing_folder\n"
+        "from earlyexit.common.files import replacing_folder\n"
         "for number in itertools.count():\n"
         "    with replacing_folder(sys.argv[1]) as part:\n"
         "        for name in 'ab':\n"
