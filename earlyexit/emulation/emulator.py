@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from earlyexit.emulation.compiler import TARGET, Image, host_library
+from earlyexit.emulation.compiler import TARGET, host_library
+from earlyexit.emulation.image import Image
 from earlyexit.policy.cascade import Outcome
 
 try:
@@ -128,7 +129,7 @@ class Machine:
         if uclib is None:
             raise FileNotFoundError("no emulator of the Cortex-M4: pip install unicorn (it is in requirements.txt)")
         self._timeout = timeout
-        self._symbols = image.layout
+        self._image = image
         flash = _pages(image.flash_bytes)
         self._flash = np.full(flash, 0xFF, np.uint8)
         self._blocks = np.zeros(flash // 2, _BLOCK)
@@ -136,10 +137,10 @@ class Machine:
         self._called = np.zeros(_CALLS, np.uint32)
         self._called_at = np.zeros(_CALLS, np.uint64)
         for name in watched:
-            self._watched[image.layout[name].address // 2] = 1
+            self._watched[image.symbol(name).address // 2] = 1
         self._functions = _functions(image)
-        for load in image.layout.loads:
-            self._flash[load.address : load.address + len(load.content)] = np.frombuffer(load.content, np.uint8)
+        for address, content in image.loads.items():
+            self._flash[address : address + len(content)] = np.frombuffer(content, np.uint8)
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M4)
         self._map(_pages(image.ram_bytes))
@@ -156,7 +157,7 @@ class Machine:
         registers = (UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3)
         for register, value in zip(registers, arguments, strict=False):
             self._uc.reg_write(register, value & 0xFFFF_FFFF)
-        self._uc.reg_write(UC_ARM_REG_SP, self._symbols["stack_top"].address)
+        self._uc.reg_write(UC_ARM_REG_SP, self._image.symbol("stack_top").address)
         back = self.exchange + _EXCHANGE_BYTES - 4
         self._uc.reg_write(UC_ARM_REG_LR, back | 1)
         self._run(name, back)
@@ -177,7 +178,7 @@ class Machine:
     @property
     def exchange(self) -> int:
         """Address of one MiB of memory beside the device's own, for arguments and results; the last bytes are taken."""
-        return self._symbols["exchange"].address
+        return self._image.symbol("exchange").address
 
     def write(self, address: int, values: NDArray[Any]) -> None:
         """Put the bytes of `values` into memory."""
@@ -189,14 +190,14 @@ class Machine:
 
     def stack(self) -> int:
         """Return the most bytes of stack that any call so far has taken: what is no longer painted."""
-        bottom, top = self._symbols["stack_limit"].address, self._symbols["stack_top"].address
+        bottom, top = self._image.symbol("stack_limit").address, self._image.symbol("stack_top").address
         words = self.read(bottom, top - bottom).view(np.uint32)
         used = np.flatnonzero(words != _PAINT)
         return 4 * (len(words) - int(used[0])) if len(used) else 0
 
     def _map(self, ram: int) -> None:
         self._uc.mem_map_ptr(0, len(self._flash), UC_PROT_READ | UC_PROT_EXEC, self._flash.ctypes.data)
-        self._uc.mem_map(self._symbols["ram_origin"].address, ram, UC_PROT_ALL)
+        self._uc.mem_map(self._image.symbol("ram_origin").address, ram, UC_PROT_ALL)
         self._uc.mem_map(self.exchange, _EXCHANGE_BYTES, UC_PROT_ALL)
 
     def _count(self) -> _Counter:
@@ -218,12 +219,12 @@ class Machine:
         return counter
 
     def _boot(self) -> None:
-        self._uc.reg_write(UC_ARM_REG_SP, self._symbols["stack_top"].address)
-        self._run("reset", self._symbols["main"].address)
+        self._uc.reg_write(UC_ARM_REG_SP, self._image.symbol("stack_top").address)
+        self._run("reset", self._image.symbol("main").address)
 
     def _run(self, name: str, until: int) -> None:
-        symbol = self._symbols[name]
-        if not symbol.function:
+        symbol = self._image.symbol(name)
+        if not symbol.is_function:
             raise ValueError(f"{name} is no function of the image")
         try:
             self._uc.emu_start(symbol.address | 1, until, round(self._timeout * 1e6))
@@ -306,7 +307,7 @@ def _checked(name: str, status: int) -> None:
 
 def _functions(image: Image) -> tuple[list[str], NDArray[np.int64]]:
     """Return the names of all functions and where they begin, in the order of their addresses."""
-    found = sorted((symbol.address, name) for name, symbol in image.layout.symbols.items() if symbol.function)
+    found = sorted((symbol.address, name) for name, symbol in image.symbols.items() if symbol.is_function)
     return [name for _, name in found], np.array([address for address, _ in found], np.int64)
 
 

@@ -22,19 +22,18 @@ def test_says_what_takes_flash_and_ram() -> None:
     assert image.code("a.c") == image.flash("a.c") - 3000
     assert image.files == ["a.c", "main.c", "startup.c"]
     assert image.flash() == sum(image.flash(file) for file in image.files)
-    loaded = sum(len(load.content) for load in image.layout.loads)
+    loaded = sum(map(len, image.loads.values()))
     assert image.flash() <= loaded <= image.flash() + 64  # alignment
 
 
 def test_leaves_out_what_nothing_calls() -> None:
     source = "int used(void) { return 1; } int unused(void) { return 2; }"
-    assert "unused" not in build({"a.c": source, "main.c": EMPTY}, roots=["used"]).layout.symbols
+    assert "unused" not in build({"a.c": source, "main.c": EMPTY}, roots=["used"]).symbols
 
 
 def test_memories_have_the_size_that_is_asked_for() -> None:
     image = build({"main.c": EMPTY}, roots=[], flash=4096, ram=8192)
-    layout = image.layout
-    assert layout["stack_top"].address - layout["ram_origin"].address == image.ram_bytes == 8192
+    assert image.symbol("stack_top").address - image.symbol("ram_origin").address == image.ram_bytes == 8192
     with pytest.raises(ValueError, match=r"bytes more than the 300 of FLASH"):
         build({"main.c": EMPTY}, roots=["memcpy", "memmove", "memset"], flash=300)
 

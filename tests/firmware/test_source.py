@@ -29,7 +29,7 @@ THRESHOLDS = [12, 20]
 
 def files(network: Deployment, thresholds: list[int] | None = None, percentile: int | None = 50) -> dict[str, str]:
     limits = THRESHOLDS if thresholds is None else thresholds
-    return source.generate(network.models, network.names, limits, percentile, CLASSES, network.pixels)
+    return source.generate(network, limits, percentile)
 
 
 @dataclass(frozen=True)
@@ -385,36 +385,25 @@ def test_example_classifies_pixels(deployed: Deployment, exported: Exported, tmp
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("thresholds", "message"),
     [
-        ({"thresholds": [1]}, "3 names and 1 thresholds for 3 segments"),
-        ({"thresholds": [1, 256]}, "threshold 256 of exit2 is outside -1..255"),
-        ({"thresholds": [-2, 0]}, "threshold -2 of exit1 is outside -1..255"),
-        ({"names": ["exit1"]}, "1 names and 2 thresholds for 3 segments"),
-        ({"labels": ["cat"]}, "1 labels, expected 2"),
-        ({"models": [], "names": [], "thresholds": []}, "0 names and 0 thresholds for 0 segments"),
+        ([1], "1 threshold for 2 early exits"),
+        ([1, 256], "threshold 256 of exit2 is outside -1..255"),
+        ([-2, 0], "threshold -2 of exit1 is outside -1..255"),
     ],
 )
-def test_what_does_not_fit_is_named(deployed: Deployment, change: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {
-        "models": deployed.models,
-        "names": deployed.names,
-        "thresholds": THRESHOLDS,
-        "percentile": 50,
-        "labels": CLASSES,
-        "pixels": Normalization(offset=128, divisor=128),
-    }
+def test_thresholds_that_do_not_fit_are_named(deployed: Deployment, thresholds: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        source.generate(**(arguments | change))
+        source.generate(deployed, thresholds)
 
 
 def test_segments_in_the_wrong_order_are_refused(deployed: Deployment) -> None:
     first, second, last = deployed.models
     with pytest.raises(ValueError, match=r"segment1\.tflite leaves .* of scale .*, segment2\.tflite takes "):
         source.read([first, first, last])
-    with pytest.raises(ValueError, match=r"segment1\.tflite: all segments but the last leave features"):
+    with pytest.raises(ValueError, match=r"segment1\.tflite: all segments but the last must have features"):
         source.read([last, second, first])
-    with pytest.raises(ValueError, match=r"segment2\.tflite: all segments but the last leave features"):
+    with pytest.raises(ValueError, match=r"segment2\.tflite: all segments but the last must have features"):
         source.read([first, second])
 
 

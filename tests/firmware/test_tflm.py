@@ -54,7 +54,7 @@ struct MicroInterpreter {
 
 @pytest.fixture(scope="module")
 def files(deployed: Deployment) -> dict[str, str]:
-    return tflm.generate(deployed.models, deployed.names, THRESHOLDS, 50, CLASSES)
+    return tflm.generate(deployed, THRESHOLDS, 50)
 
 
 def test_arrays_and_table_hold_the_segments(deployed: Deployment, files: dict[str, str], tmp_path: Path) -> None:
@@ -100,5 +100,5 @@ def test_example_is_cpp_that_fits_the_header(files: dict[str, str], tmp_path: Pa
 
 
 def test_thresholds_that_do_not_fit_are_refused(deployed: Deployment) -> None:
-    with pytest.raises(ValueError, match="3 names and 1 thresholds for 3 segments"):
-        tflm.generate(deployed.models, deployed.names, [3], 50, CLASSES)
+    with pytest.raises(ValueError, match="1 threshold for 2 early exits"):
+        tflm.generate(deployed, [3])
