@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from earlyexit.common.markdown import NOTHING, millions, percent, times
 from earlyexit.common.markdown import table as markdown_table
 from earlyexit.evaluation.frontier import Point, fastest_within, point
 from earlyexit.evaluation.per_image import Evaluation
@@ -23,15 +24,15 @@ def rows(
     latency: dict[str, Any],
     emulated: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """Return the rows of Table I, the FP32 network, the INT8 baseline, then a row a percentile.
+    """Return the rows of Table I: the FP32 network, the INT8 baseline, then the cascade at each percentile.
 
     Args:
         evaluation: logits on the val split.
         thresholds: from the calibration split.
         macs: of each segment of the early-exit network.
         baseline_macs: of the network without exits.
-        latency: what the benchmark stage measured.
-        emulated: what the emulate stage counted.
+        latency: report of the benchmark stage.
+        emulated: report of the emulate stage.
     """
     labels = evaluation.labels
     fp32 = accuracy(decision.labels(evaluation.fp32_early_exit[-1]), labels)
@@ -75,12 +76,14 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
 
 
 def metrics(table: Sequence[dict[str, Any]], curve: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the numbers of the rows by configuration, for `dvc metrics`, and the best trades of the frontier.
+    """Return numbers for `dvc metrics`: the rows of Table I by configuration, and the best trades of the frontier.
+
+    `within_half_point` and `within_one_point` are the fastest points of the frontier whose accuracy is at most
+    that much below the INT8 baseline's.
 
     Args:
-        table: what `rows` returned.
-        curve: what `frontier.curve` returned; `within_half_point` and `within_one_point` are its fastest rows that lose
-            no more than that against the INT8 baseline.
+        table: result of `rows`.
+        curve: result of `frontier.curve`.
     """
     keys = ("accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured", "speedup_emulated")
     found = {row["configuration"]: {key: row[key] for key in keys if row[key] is not None} for row in table}
@@ -124,27 +127,19 @@ def _cells(row: dict[str, Any]) -> list[str]:
     shares = row["exit_share"]
     return [
         NAMES.get(name, f"EE ({name})"),
-        _percent(row["accuracy"]),
-        f"{_percent(row['accuracy_low'])}–{_percent(row['accuracy_high'])}",
-        _percent(row["early_exit_rate"]),
-        " / ".join(_percent(share, 1) for share in shares) if shares else "-",
-        f"{row['mean_macs'] / 1e6:.2f}" if row["mean_macs"] else "-",
-        _times(row["speedup_macs"]),
-        _times(row["speedup_measured"]),
-        _times(row["speedup_emulated"]),
-        _percent(paper.get("accuracy")),
-        _percent(paper.get("early_exit_rate")),
-        _times(paper.get("speedup")),
+        percent(row["accuracy"]),
+        f"{percent(row['accuracy_low'])}–{percent(row['accuracy_high'])}",
+        percent(row["early_exit_rate"]),
+        " / ".join(percent(share, 1) for share in shares) if shares else NOTHING,
+        millions(row["mean_macs"]),
+        times(row["speedup_macs"]),
+        times(row["speedup_measured"]),
+        times(row["speedup_emulated"]),
+        percent(paper.get("accuracy")),
+        percent(paper.get("early_exit_rate")),
+        times(paper.get("speedup")),
     ]
 
 
 def _exit_names(count: int) -> list[str]:
     return [str(i + 1) for i in range(count - 1)] + ["final"]
-
-
-def _percent(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{100 * value:.{digits}f}"
-
-
-def _times(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}x"
