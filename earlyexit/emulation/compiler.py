@@ -1,6 +1,5 @@
 """Compile and link C sources for a Cortex-M4, with the clang in the PyPI package ziglang."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -60,7 +59,6 @@ def build(
         flash, ram: bytes that the device has; 2 KiB of the RAM are kept for the stack.
 
     Raises:
-        FileNotFoundError: the compiler is missing.
         ValueError: a source does not compile (with the compiler's first errors), or the image does not fit (with the
             missing bytes of each memory and its largest parts).
     """
@@ -84,7 +82,7 @@ def host_library(source: Path) -> bytes:
     """Return a shared library for this computer, compiled from one C file.
 
     Raises:
-        FileNotFoundError, ValueError: as `build`.
+        ValueError: it does not compile; the message has the compiler's first errors.
     """
     with tempfile.TemporaryDirectory(prefix="earlyexit-") as name:
         library = Path(name, "library.so")
@@ -148,8 +146,6 @@ def _too_large(memory: str, size: int, missing: int, parts: Sequence[Part]) -> s
 
 
 def _zig(folder: Path, arguments: Sequence[str]) -> None:
-    if importlib.util.find_spec("ziglang") is None:
-        raise FileNotFoundError("no C compiler for the Cortex-M4: pip install ziglang (it is in requirements.txt)")
     cache = Path(tempfile.gettempdir(), f"earlyexit-zig-{os.getuid()}")
     environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache), **os.environ}
     command = [sys.executable, "-m", "ziglang", *arguments]

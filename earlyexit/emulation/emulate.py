@@ -42,7 +42,6 @@ def emulate(
         memory: bytes of flash and RAM that the device has.
 
     Raises:
-        FileNotFoundError: the compiler or the emulator is missing.
         ValueError: the image does not fit into the memory; or an answer is wrong, as `check`.
     """
     flash, ram = memory

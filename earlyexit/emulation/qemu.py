@@ -84,7 +84,7 @@ def compare(image: Image, inputs: NDArray[np.int8], names: Sequence[str], featur
         features: bytes of the features of each segment but the last.
 
     Raises:
-        FileNotFoundError: an emulator is missing.
+        FileNotFoundError: QEMU is not installed.
         ValueError: an answer differs, or the instructions differ by more than `TOLERANCE`.
     """
     ours, theirs = emulator.run(image, inputs, features), run(image, inputs)

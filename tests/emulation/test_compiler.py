@@ -1,8 +1,5 @@
-import importlib.util
-
 import pytest
 
-from earlyexit.emulation import compiler
 from earlyexit.emulation.compiler import RAM_BYTES, build
 from tests.emulation import standin
 
@@ -78,15 +75,3 @@ def test_floating_point_is_refused() -> None:
 def test_macros_reach_the_compiler() -> None:
     source = "#ifndef NAME\n#error no name\n#endif\nint f(void) { return NAME; }"
     assert build({"f.c": source, "main.c": EMPTY}, roots=["f"], defines=["NAME=3"]).code("f.c") <= 4
-
-
-def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install ziglang"):
-        build({"main.c": EMPTY}, roots=[])
-
-
-def test_a_cache_of_ones_own_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path))
-    build({"main.c": EMPTY}, roots=[])
-    assert compiler.INTERFACE[0] == "ee_init"

@@ -175,9 +175,3 @@ def test_an_error_code_ends_the_run() -> None:
 def test_an_unknown_watched_function(library: Image) -> None:
     with pytest.raises(ValueError, match="no symbol ee_product"):
         Machine(library, ["ee_product"])
-
-
-def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, library: Image) -> None:
-    monkeypatch.setattr(emulator, "uclib", None)
-    with pytest.raises(FileNotFoundError, match="pip install unicorn"):
-        Machine(library)

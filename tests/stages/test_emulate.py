@@ -57,9 +57,3 @@ def test_another_firmware_is_noticed(folder: Path) -> None:
     with pytest.raises(ValueError, match="logits of exit1: the firmware's differ from TFLM"):
         stage.main()
     assert not Path("reports").exists()
-
-
-def test_a_missing_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install ziglang"):
-        stage.main()
