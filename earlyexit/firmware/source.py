@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from earlyexit.firmware import emit, layers
-from earlyexit.firmware.layers import Layer, Segment, Shape
+from earlyexit.firmware.layers import Layer, Segment
 from earlyexit.firmware.plan import Buffer, Overlap, Plan, plan
 from earlyexit.firmware.text import count, fill, float_literal, origin, rows, shape_text, signed, text_literal
 from earlyexit.task import CLASSES
@@ -75,17 +75,15 @@ def read(models: Sequence[bytes]) -> list[Segment]:
     Raises:
         ValueError: as `layers.read`; or a segment has not two logits, or its features are not the next one's input.
     """
-    segments = [layers.read(model, f"segment{number}.tflite") for number, model in enumerate(models, start=1)]
-    for number, segment in enumerate(segments, start=1):
-        source = f"segment{number}.tflite"
+    names = [f"segment{number}.tflite" for number in range(1, len(models) + 1)]
+    segments = list(map(layers.read, models, names))
+    for number, (segment, source) in enumerate(zip(segments, names, strict=True), start=1):
         if segment.sizes[segment.logits] != 2:
             raise ValueError(f"{source}: {segment.sizes[segment.logits]} logits, expected 2")
         if (segment.features is None) != (number == len(segments)):
             raise ValueError(f"{source}: all segments but the last must have features, the last must have none")
-    for number, (one, other) in enumerate(pairwise(segments), start=1):
-        left, taken = _left(one), _taken(other)
-        if not left.fits(taken):
-            raise ValueError(f"segment{number}.tflite leaves {left}, segment{number + 1}.tflite takes {taken}")
+    for (one, first), (other, second) in pairwise(zip(segments, names, strict=True)):
+        _check_handover(one, other, (first, second))
     return segments
 
 
@@ -215,8 +213,8 @@ def _logits_macros(layout: Layout, names: Sequence[str]) -> str:
         "/* Scale of each classifier's logits: the label's softmax probability is 1 / (1 + exp(-margin * scale)). */"
     ]
     for number, (name, segment) in enumerate(zip(names, layout.segments, strict=True)):
-        last = next(layer for layer in segment.layers if layer.output == segment.logits)
-        lines.append(f"#define EE_LOGITS_{number}_SCALE {float_literal(last.scale)} /* {name} */")
+        scale = _writer(segment, segment.logits).scale
+        lines.append(f"#define EE_LOGITS_{number}_SCALE {float_literal(scale)} /* {name} */")
     return "\n".join(lines) + "\n"
 
 
@@ -318,28 +316,19 @@ def _title(step: Step) -> str:
     return f"{step.name}: {layer.operator} {shape_text(layer.in_shape)} -> {shape_text(layer.out_shape)}"
 
 
-@dataclass(frozen=True)
-class _Tensor:
-    shape: Shape
-    scale: float
-    zero_point: int
-
-    def __str__(self) -> str:
-        return f"{shape_text(self.shape)} of scale {self.scale} and zero point {self.zero_point}"
-
-    def fits(self, other: "_Tensor") -> bool:
-        # TensorFlow's quantizer finds the same range twice, and may round its scale in two ways.
-        exact = (self.shape, self.zero_point) == (other.shape, other.zero_point)
-        return exact and isclose(self.scale, other.scale, rel_tol=1e-6)
-
-
-def _left(segment: Segment) -> _Tensor:
-    assert segment.features is not None
-    layer = next((layer for layer in segment.layers if layer.output == segment.features), None)
-    if layer is None:
-        return _taken(segment)
-    return _Tensor(segment.shapes[segment.features], layer.scale, layer.zero_point)
+def _check_handover(one: Segment, other: Segment, names: Sequence[str]) -> None:
+    """Verify that the features of a segment are the input of the next: shape, zero point and scale."""
+    writer = _writer(one, one.features)
+    left = writer.out_shape, writer.zero_point, writer.scale
+    taken = other.shapes[other.input], other.input_zero_point, other.input_scale
+    # TensorFlow's quantizer computes the same scale twice, and may round it in two ways.
+    if left[:2] != taken[:2] or not isclose(left[2], taken[2], rel_tol=1e-6):
+        said = [
+            f"{shape_text(shape)} of scale {scale} and zero point {zero_point}"
+            for shape, zero_point, scale in (left, taken)
+        ]
+        raise ValueError(f"{names[0]} leaves {said[0]}, {names[1]} takes {said[1]}")
 
 
-def _taken(segment: Segment) -> _Tensor:
-    return _Tensor(segment.shapes[segment.input], segment.input_scale, segment.input_zero_point)
+def _writer(segment: Segment, tensor: int | None) -> Layer:
+    return next(layer for layer in segment.layers if layer.output == tensor)

@@ -8,7 +8,7 @@ from earlyexit.firmware import tflm
 from earlyexit.task import CLASSES
 from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
-from tests.firmware.library import compile_program
+from tests.firmware.host import build_texts
 
 THRESHOLDS = [12, 20]
 DUMP = """
@@ -58,7 +58,7 @@ def files(deployed: Deployment) -> dict[str, str]:
 
 
 def test_arrays_and_table_hold_the_segments(deployed: Deployment, files: dict[str, str], tmp_path: Path) -> None:
-    program = compile_program(tmp_path, {**files, "dump.c": DUMP}, ["gcc"])
+    program = build_texts({**files, "dump.c": DUMP}, tmp_path)
     expected = b""
     for number, (model, segment) in enumerate(zip(deployed.models, deployed.segments(), strict=True)):
         last = number == len(deployed.models) - 1
