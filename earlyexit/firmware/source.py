@@ -5,7 +5,7 @@ All segments share one arena and one plan: the features that a segment leaves fo
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isclose, prod
 from pathlib import Path
@@ -88,20 +88,29 @@ def read(models: Sequence[bytes]) -> list[Segment]:
 
 
 def lay_out(segments: Sequence[Segment]) -> Layout:
-    """Plan one arena for all segments."""
-    book = _Book()
+    """Return one arena for all segments."""
     steps: list[Step] = []
     inputs = ["image"]
-    book.write("image", segments[0].sizes[segments[0].input], 0)
+    buffers = {"image": Buffer("image", segments[0].sizes[segments[0].input], 0, 0)}
+    overlaps: list[Overlap] = []
     for number, segment in enumerate(segments):
         names = {segment.input: inputs[-1], segment.logits: _LOGITS}
         for layer in segment.layers:
-            steps.append(_step(number, layer, names, segment.sizes, book, len(steps)))
+            step, now = _step(number, layer, names), len(steps)
+            steps.append(step)
+            for name in step.inputs:
+                buffers[name] = replace(buffers[name], last=now)
+            if step.output != _LOGITS:
+                buffers[step.output] = Buffer(step.output, segment.sizes[layer.output], now, now)
+                leads = emit.leads(layer).items()
+                overlaps += [Overlap(step.output, step.inputs[place], lead) for place, lead in leads]
+            if step.scratch is not None:
+                buffers[step.scratch] = Buffer(step.scratch, emit.scratch_bytes(layer), now, now)
         if segment.features is not None:
             inputs.append(names[segment.features])
-            book.read(names[segment.features], len(steps))
-    buffers = [Buffer(name, book.sizes[name], book.first[name], book.last[name]) for name in book.sizes]
-    return Layout(list(segments), steps, buffers, plan(buffers, book.overlaps), inputs)
+            buffers[inputs[-1]] = replace(buffers[inputs[-1]], last=len(steps))
+    listed = list(buffers.values())
+    return Layout(list(segments), steps, listed, plan(listed, overlaps), inputs)
 
 
 def generate(network: Deployment, thresholds: Sequence[int], percentile: int | None = None) -> dict[str, str]:
@@ -142,34 +151,12 @@ def flash_bytes(layout: Layout) -> int:
     return sum(emit.flash_bytes(step.layer) for step in layout.steps)
 
 
-@dataclass
-class _Book:
-    """Sizes and lifetimes of buffers, collected layer by layer."""
-
-    sizes: dict[str, int] = field(default_factory=dict)
-    first: dict[str, int] = field(default_factory=dict)
-    last: dict[str, int] = field(default_factory=dict)
-    overlaps: list[Overlap] = field(default_factory=list)
-
-    def write(self, name: str, size: int, step: int) -> None:
-        self.sizes[name], self.first[name], self.last[name] = size, step, step
-
-    def read(self, name: str, step: int) -> None:
-        self.last[name] = step
-
-
-def _step(number: int, layer: Layer, names: dict[int, str], sizes: dict[int, int], book: _Book, position: int) -> Step:
+def _step(number: int, layer: Layer, names: dict[int, str]) -> Step:
+    """Return the layer with its buffers; add its output to `names`, the buffers of a segment's activations."""
     inputs = tuple(names[tensor] for tensor in layer.inputs)
-    for name in set(inputs) - {_LOGITS}:
-        book.read(name, position)
-    output = names.setdefault(layer.output, f"segment{number}_{layer.name}")
-    if output != _LOGITS:
-        book.write(output, sizes[layer.output], position)
-        book.overlaps += [Overlap(output, inputs[which], lead) for which, lead in emit.leads(layer).items()]
-    scratch = f"segment{number}_{layer.name} scratch" if emit.scratch_bytes(layer) else None
-    if scratch is not None:
-        book.write(scratch, emit.scratch_bytes(layer), position)
-    return Step(number, layer, inputs, output, scratch)
+    name = f"segment{number}_{layer.name}"
+    output = names.setdefault(layer.output, name)
+    return Step(number, layer, inputs, output, f"{name} scratch" if emit.scratch_bytes(layer) else None)
 
 
 def _header(layout: Layout, network: Deployment, thresholds: Sequence[int], percentile: int | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from earlyexit.common.markdown import NOTHING, millions, percent, times
 from earlyexit.common.markdown import table as markdown_table
-from earlyexit.evaluation.frontier import Point, fastest_within, point
+from earlyexit.evaluation.frontier import fastest_within, point
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.evaluation.statistics import Accuracy, accuracy
 from earlyexit.paper import TABLE1
@@ -13,6 +13,8 @@ from earlyexit.policy import decision
 from earlyexit.policy.thresholds import Thresholds
 
 TRADES = {"within_half_point": 0.005, "within_one_point": 0.01}
+_SPEEDUPS = ("speedup_macs", "speedup_measured", "speedup_emulated")
+_NUMBERS = ("early_exit_rate", "exit_share", "mean_macs", *_SPEEDUPS)
 NAMES = {"fp32": "FP32 (PyTorch)", "int8_baseline": "INT8 (Baseline)"}
 
 
@@ -40,7 +42,7 @@ def rows(
     times = list(latency["segments"].values())
     found = [
         _row("fp32", fp32),
-        _row("int8_baseline", baseline, macs=baseline_macs, speedup_macs=1.0, measured=1.0, emulated=1.0),
+        _row("int8_baseline", baseline, mean_macs=baseline_macs, **dict.fromkeys(_SPEEDUPS, 1.0)),
     ]
     for percentile in thresholds.table:
         name = f"p{percentile}"
@@ -49,11 +51,12 @@ def rows(
             _row(
                 name,
                 ours.accuracy,
-                ours=ours,
-                macs=ours.mean_macs,
+                early_exit_rate=ours.early_exit_rate,
+                exit_share=ours.exit_share,
+                mean_macs=ours.mean_macs,
                 speedup_macs=baseline_macs / ours.mean_macs,
-                measured=latency["baseline"] / latency["cascade"][name],
-                emulated=emulated["cascade"][name]["speedup"],
+                speedup_measured=latency["baseline"] / latency["cascade"][name],
+                speedup_emulated=emulated["cascade"][name]["speedup"],
             )
         )
     return found
@@ -85,7 +88,7 @@ def metrics(table: Sequence[dict[str, Any]], curve: Sequence[dict[str, Any]]) ->
         table: result of `rows`.
         curve: result of `frontier.curve`.
     """
-    keys = ("accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured", "speedup_emulated")
+    keys = ("accuracy", "early_exit_rate", "mean_macs", *_SPEEDUPS)
     found = {row["configuration"]: {key: row[key] for key in keys if row[key] is not None} for row in table}
     baseline = found["int8_baseline"]["accuracy"]
     for name, loss in TRADES.items():
@@ -95,28 +98,15 @@ def metrics(table: Sequence[dict[str, Any]], curve: Sequence[dict[str, Any]]) ->
     return found
 
 
-def _row(
-    name: str,
-    ours_accuracy: Accuracy,
-    *,
-    ours: Point | None = None,
-    macs: float | None = None,
-    speedup_macs: float | None = None,
-    measured: float | None = None,
-    emulated: float | None = None,
-) -> dict[str, Any]:
+def _row(name: str, found: Accuracy, **numbers: Any) -> dict[str, Any]:
     return {
         "configuration": name,
-        "accuracy": ours_accuracy.value,
-        "accuracy_low": ours_accuracy.low,
-        "accuracy_high": ours_accuracy.high,
-        "early_exit_rate": ours.early_exit_rate if ours else None,
-        "exit_share": ours.exit_share if ours else None,
-        "mean_macs": macs,
-        "speedup_macs": speedup_macs,
-        "speedup_measured": measured,
-        "speedup_emulated": emulated,
-        "n": ours_accuracy.n,
+        "accuracy": found.value,
+        "accuracy_low": found.low,
+        "accuracy_high": found.high,
+        **dict.fromkeys(_NUMBERS),
+        **numbers,
+        "n": found.n,
         "paper": TABLE1.get(name),
     }
 
@@ -132,9 +122,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         percent(row["early_exit_rate"]),
         " / ".join(percent(share, 1) for share in shares) if shares else NOTHING,
         millions(row["mean_macs"]),
-        times(row["speedup_macs"]),
-        times(row["speedup_measured"]),
-        times(row["speedup_emulated"]),
+        *(times(row[key]) for key in _SPEEDUPS),
         percent(paper.get("accuracy")),
         percent(paper.get("early_exit_rate")),
         times(paper.get("speedup")),
