@@ -1,11 +1,11 @@
-"""The firmware's kernels against CMSIS-NN: the same segments, compiler, flags and emulated Cortex-M4.
+"""Compare the firmware's kernels with CMSIS-NN: same segments, compiler, flags and emulated Cortex-M4.
 
     pip install 'bakenn[tflite]==1.0.0'      in an environment of its own, or --target a folder on PYTHONPATH
     python -m benchmarks.firmware [folder of INT8 segments, models/int8/early_exit by default]
 
-bakenn emits C from .tflite files that calls CMSIS-NN. It takes one output and no MEAN, so both sides run each segment
-up to the map that its classifier averages; what is left out takes a few thousandths of the instructions. Prints
-instructions of both, their ratio, flash and RAM, then where they go, and fails where bytes differ from TFLM's.
+bakenn generates C that calls CMSIS-NN from .tflite files with one output and no MEAN. So both sides run each segment up
+to the map that its classifier averages; the rest takes a few thousandths of the instructions. Prints instructions of
+both, their ratio, flash and RAM, then instructions by function, and fails if an answer differs from TFLM's.
 """
 
 import importlib
@@ -23,10 +23,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from earlyexit.common.markdown import bold, table, thousands
 from earlyexit.emulation import compiler, emulate, emulator, report
-from earlyexit.emulation.compiler import Image
+from earlyexit.emulation.image import Image
 from earlyexit.firmware import source
-from earlyexit.task import CLASSES
 from earlyexit.tflite import arena, compact, deployment, reader
 
 VERSION = "1.0.0"
@@ -70,11 +70,9 @@ def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]
     Raises:
         ValueError: a side's answer differs from TFLM's.
     """
-    limits = [-1] * (len(network.names) - 1)
-    library = source.generate(network.models, network.names, limits, None, CLASSES, network.pixels)
+    library = source.generate(network, [-1] * (len(network.names) - 1))
     ours = emulate.emulate(network, library, image)
-    rows = ["| segment | ours | bakenn + CMSIS-NN | ratio | flash of the latter | RAM | stack |"]
-    rows.append("|---|---:|---:|---:|---:|---:|---:|")
+    rows = []
     totals = np.zeros(2, np.int64)
     functions: Counter[str] = Counter()
     x: NDArray[Any] = image
@@ -86,22 +84,22 @@ def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]
         mine = sum(count for _, count in ours.trace.segments[number][0].calls[: -len(_TAIL)])
         totals += mine, theirs.instructions
         functions.update(theirs.functions)
-        rows.append(
-            f"| {name} | {mine:,} | {theirs.instructions:,} | {mine / theirs.instructions:.2f} | {theirs.flash:,} | "
-            f"{theirs.ram:,} | {theirs.stack:,} |"
-        )
+        sizes = map(thousands, (theirs.flash, theirs.ram, theirs.stack))
+        rows.append([name, *_ratio(mine, theirs.instructions), *sizes])
         x = max(arena.run(model, x), key=np.ndim)
-    rows.append(f"| **all** | {totals[0]:,} | {totals[1]:,} | **{totals[0] / totals[1]:.2f}** | | | |")
+    rows.append([bold("all"), *_ratio(*totals.tolist()), "", "", ""])
     memory = report.memory(ours)
-    rows += [
-        "",
-        f"Ours, all segments: {memory['flash']['total']:,} bytes of flash, {memory['ram']['total']:,} of RAM, ",
-    ]
-    rows[-1] += f"{memory['ram']['stack']:,} of them stack. Every byte of both equals TFLM's."
     kinds = report.kinds(report.layer_costs(ours))
-    rows += ["", "Ours by kind of layer: " + _listed({kind: entry["instructions"] for kind, entry in kinds.items()})]
-    rows.append("bakenn by function: " + _listed(functions))
-    return "\n".join(rows)
+    lines = [
+        *table(["segment", "ours", "bakenn + CMSIS-NN", "ratio", "flash of the latter", "RAM", "stack"], rows),
+        "",
+        f"Ours, all segments: {memory['flash']['total']:,} bytes of flash, {memory['ram']['total']:,} of RAM, "
+        f"{memory['ram']['stack']:,} of them stack. Every byte of both equals TFLM's.",
+        "",
+        "Ours by kind of layer: " + _listed({kind: entry["instructions"] for kind, entry in kinds.items()}),
+        "bakenn by function: " + _listed(functions),
+    ]
+    return "\n".join(lines)
 
 
 def body(model: bytes) -> bytes:
@@ -119,6 +117,10 @@ def body(model: bytes) -> bytes:
     for code in content.operatorCodes:
         code.version = _VERSIONS.get(code.builtinCode, code.version)
     return compact.pack(content)
+
+
+def _ratio(ours: int, theirs: int) -> list[str]:
+    return [thousands(ours), thousands(theirs), f"{ours / theirs:.2f}"]
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -146,7 +148,7 @@ def _run(bakenn: Any, model: bytes, x: NDArray[np.int8], name: str) -> Side:
     machine.write(place, x)
     answer = place + x.nbytes + 16
     with machine.counting() as costs:
-        machine.call(f"bknn_{name}_infer", image.layout["arena"].address, place, answer)
+        machine.call(f"bknn_{name}_infer", image.symbol("arena").address, place, answer)
     own = ("main.c", "startup.c")
     flash = sum(image.flash(file) for file in image.files if file not in own)
     functions = {re.sub(f"^bknn_{name}", "bknn", key): count for key, count in costs[0].functions.items()}

@@ -12,11 +12,8 @@ from earlyexit.evaluation import per_image
 from earlyexit.firmware import source
 from earlyexit.params import load
 from earlyexit.policy import thresholds
-from earlyexit.task import CLASSES
 from earlyexit.tflite import deployment
 from stages import run
-
-LIBRARY = ("ee.h", "ee_network.c", "ee_kernels.h", "ee_kernels.c")
 
 
 def main() -> None:
@@ -30,8 +27,8 @@ def main() -> None:
     rows = np.linspace(0, len(val) - 1, min(params.emulate.images, len(val))).round().astype(np.int64)
     images = network.quantize(val.images[rows])
 
-    library = {name: Path("models/firmware", name).read_text(encoding="utf-8") for name in LIBRARY}
-    generated = source.generate(baseline.models, baseline.names, [], None, CLASSES, baseline.pixels)
+    library = {name: Path("models/firmware", name).read_text(encoding="utf-8") for name in source.LIBRARY}
+    generated = source.generate(baseline, [])
     with ThreadPoolExecutor(2) as pool:
         job = pool.submit(emulate.emulate, baseline, generated, baseline.quantize(val.images[rows]))
         early_exit = emulate.emulate(network, library, images, params.budget())

@@ -7,7 +7,6 @@ from earlyexit.common.files import replacing_folder, write_text
 from earlyexit.firmware import source, tflm
 from earlyexit.params import load
 from earlyexit.policy import thresholds
-from earlyexit.task import CLASSES
 from earlyexit.tflite import deployment
 from stages import run
 
@@ -17,9 +16,8 @@ def main() -> None:
     percentile = load().firmware.percentile
     network = deployment.load(Path("models/int8/early_exit"))
     limits = thresholds.load("models/thresholds.json").margins[percentile]
-    common = (network.models, network.names, limits, percentile, CLASSES)
-    library = source.generate(*common, network.pixels)
-    arrays = tflm.generate(*common)
+    library = source.generate(network, limits, percentile)
+    arrays = tflm.generate(network, limits, percentile)
     with replacing_folder(Path("models/firmware")) as folder:
         for name, text in {**library, **{f"tflm/{name}": text for name, text in arrays.items()}}.items():
             write_text(folder / name, text)

@@ -1,11 +1,8 @@
-"""Stage plots: every figure, each beside the CSV that `dvc plots` draws."""
+"""Stage plots: every figure, each beside the CSV of its numbers, and two sheets of pictures."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from earlyexit.common.files import read_json, replacing, replacing_folder
 from earlyexit.dataset import open_split
@@ -13,17 +10,15 @@ from earlyexit.evaluation import per_image
 from earlyexit.evaluation.frontier import curve as over_percentiles
 from earlyexit.plots import (
     confidence,
-    emulated,
+    costs,
     exit_share,
     frontier,
-    latency,
     layer_error,
     learning_curves,
     quantization,
     reliability,
 )
 from earlyexit.plots.sheets import examples, samples
-from earlyexit.plots.sheets.sheet import Sheet
 from earlyexit.plots.style import save_figure, save_table
 from earlyexit.policy import thresholds
 from earlyexit.tflite import deployment
@@ -36,8 +31,8 @@ def main() -> None:
     baseline_macs = sum(deployment.load(Path("models/int8/baseline")).macs)
     limits = thresholds.load("models/thresholds.json")
     results = per_image.load(Path("models/evaluation/val.safetensors"))
-    timed = read_json("models/latency.json")
-    train, held_out, val = (open_split("data/packed", split) for split in ("train", "calibration", "val"))
+    timed, counted = read_json("models/latency.json"), read_json("reports/emulated.json")
+    train, calibration, val = (open_split("data/packed", split) for split in ("train", "calibration", "val"))
     area = read_json("data/packed/summary.json")["min_person_area"]
     n, names, scales = len(results.labels), network.names, network.logits_scales()
     middle = sorted(limits.table)[len(limits.table) // 2]
@@ -50,44 +45,27 @@ def main() -> None:
     logs = learning_curves.read({stage: Path("models", stage, "log") for stage in learning_curves.STAGES})
     accuracies = quantization.accuracies(results)
     errors = pd.read_csv("models/int8/early_exit/layers.csv")
-    counted = read_json("reports/emulated.json")
-    instructions = emulated.costs(counted)
-    costs = latency.costs(timed, network.macs, baseline_macs)
-
-    tables = {
-        "frontier_points": points,
-        "exit_share": shares,
-        "confidence": bins,
-        "reliability": diagrams,
-        "learning_curves": logs,
-        "quantization": accuracies,
-        "layer_error": errors,
-        "latency": costs,
-        "emulated": instructions,
-    }
-    figures: dict[str, Callable[[], Figure]] = {
-        "frontier": lambda: frontier.draw(curve, points, n),
-        "exit_share": lambda: exit_share.draw(shares, names, n),
-        "confidence": lambda: confidence.draw(bins, limits, scales, n),
-        "reliability": lambda: reliability.draw(diagrams, n),
-        "learning_curves": lambda: learning_curves.draw(logs, names, len(train), len(held_out)),
-        "quantization": lambda: quantization.draw(accuracies, n),
-        "layer_error": lambda: layer_error.draw(errors),
-        "latency": lambda: latency.draw(costs, timed),
-        "emulated": lambda: emulated.draw(instructions, counted),
-    }
-    sheets: dict[str, Callable[[], Sheet]] = {
-        "examples": lambda: examples.draw(results, val, names, limits.margins[middle], middle),
-        "samples": lambda: samples.draw(Path("data/raw"), train, area),
+    times = costs.measured(timed, network.macs, baseline_macs)
+    instructions = costs.emulated(counted)
+    figures = {
+        "exit_share": (shares, exit_share.draw(shares, names, n)),
+        "confidence": (bins, confidence.draw(bins, limits, scales, n)),
+        "reliability": (diagrams, reliability.draw(diagrams, n)),
+        "learning_curves": (logs, learning_curves.draw(logs, names, len(train), len(calibration))),
+        "quantization": (accuracies, quantization.draw(accuracies, n)),
+        "layer_error": (errors, layer_error.draw(errors)),
+        "latency": (times, costs.draw_measured(times, timed)),
+        "emulated": (instructions, costs.draw_emulated(instructions, counted)),
     }
     with replacing("reports/frontier.csv") as file, replacing_folder("reports/plots") as folder:
         save_table(file, curve)
-        for name, table in tables.items():
+        save_table(folder / "frontier_points.csv", points)
+        save_figure(folder / "frontier.png", frontier.draw(curve, points, n))
+        for name, (table, figure) in figures.items():
             save_table(folder / f"{name}.csv", table)
-        for name, draw in tqdm(figures.items(), desc="figures", unit="figure"):
-            save_figure(folder / f"{name}.png", draw())
-        for name, compose in tqdm(sheets.items(), desc="sheets", unit="sheet"):
-            compose().save(folder / f"{name}.png")
+            save_figure(folder / f"{name}.png", figure)
+        examples.draw(results, val, names, limits.margins[middle], middle).save(folder / "examples.png")
+        samples.draw(Path("data/raw"), train, area).save(folder / "samples.png")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from safetensors.torch import save_file
 from earlyexit import dataset, params
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.common.files import write_json
-from earlyexit.emulation import elf
 from earlyexit.evaluation import per_image
 from earlyexit.firmware import layers
 from earlyexit.model import checkpoint, pretrained
@@ -222,7 +221,7 @@ class Reader:
         except (ValueError, OSError) as error:
             message = str(error)
             assert message.isprintable(), message
-            assert self.path.stem in message or self.path.suffix in (".elf", ".tflite"), message
+            assert self.path.stem in message or self.path.suffix == ".tflite", message
 
 
 def named(read: Callable[[bytes], object]) -> Callable[[Path], object]:
@@ -253,7 +252,6 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     rows = [f"{number},train,{number % 2},0.{number}\n" for number in range(4)]
     (folder / "index.csv").write_text(f"{','.join(dataset.COLUMNS)}\n{''.join(rows)}", encoding="utf-8")
     shutil.copy(ROOT / "params.yaml", folder)
-    (folder / "image.elf").write_bytes(image())
     (folder / "any.tflite").write_bytes(models[1])
     tflite: dict[str, Callable[[bytes], object]] = {
         "operators": reader.operators,
@@ -265,7 +263,6 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     }
     return {
         **{name: Reader(folder / "any.tflite", named(read)) for name, read in tflite.items()},
-        "elf": Reader(folder / "image.elf", named(elf.parse)),
         "manifest": Reader(folder / deployment.MANIFEST, lambda path: deployment.load(path.parent)),
         "thresholds": Reader(folder / "thresholds.json", lambda path: thresholds.load(path).print_summary()),
         "evaluation": Reader(folder / "val.safetensors", lambda path: per_image.report(per_image.load(path)), head=500),
@@ -282,7 +279,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
 
 
 READERS = [
-    "operators", "interface", "outside_buffers", "compact", "layers", "peak", "elf", "manifest", "thresholds",
+    "operators", "interface", "outside_buffers", "compact", "layers", "peak", "manifest", "thresholds",
     "evaluation", "npy", "csv", "checkpoint", "pretrained",
 ]  # fmt: skip
 
@@ -464,34 +461,6 @@ def test_buffers_that_overlap_are_refused() -> None:
     model = compact.pack(content)
     with pytest.raises(ValueError, match="its buffers overlap"):
         compact.compact(model)
-
-
-def image(names: bytes = b"\0first\0second\0", symbols: int = 2, tables: int = 1, loads: int = 1) -> bytes:
-    """An ELF image: `loads` times the same bytes, `tables` times the same symbols."""
-    rows = b"".join(
-        struct.pack("<IIIBBH", 1 if number % 2 else 7, 16 + number, 4, 2, 0, 1) for number in range(symbols)
-    )
-    start = 52 + 32 * loads
-    table = start + len(names) + len(rows)
-    strings = struct.pack("<10I", 0, 3, 0, 0, start, len(names), 0, 0, 1, 0)
-    section = struct.pack("<10I", 0, 2, 0, 0, start + len(names), len(rows), 0, 0, 4, 16)
-    header = (
-        b"\x7fELF\x01\x01\x01"
-        + bytes(9)
-        + struct.pack("<HHIIIIIHHHHHH", 2, 40, 1, 0, 52, table, 0, 52, 32, loads, 40, 1 + tables, 0)
-    )
-    programs = struct.pack("<8I", 1, start, 0, 0, len(names) + len(rows), 0, 4, 4) * loads
-    return header + programs + names + rows + strings + section * tables
-
-
-def test_an_image_that_is_listed_again_and_again_is_refused() -> None:
-    assert elf.parse(image()).symbols.keys() == {"first", "second"}
-    with pytest.raises(ValueError, match="what is loaded overlaps"):
-        elf.parse(image(symbols=1000, loads=1000))
-    with pytest.raises(ValueError, match="1000 symbol tables, expected one"):
-        elf.parse(image(symbols=1000, tables=1000))
-    with pytest.raises(ValueError, match="damaged ELF file"):
-        elf.parse(image(names=b"\0" + b"x" * 5000 + b"\0"))
 
 
 @pytest.mark.parametrize(

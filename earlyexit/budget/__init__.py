@@ -1,1 +1,1 @@
-"""What a network costs on a device, before and after training, held against its flash and SRAM."""
+"""Measure what a network costs on a device, before and after training, and compare it with the limits of its memory."""

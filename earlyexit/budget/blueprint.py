@@ -1,7 +1,7 @@
-"""The INT8 files of a network that nobody has trained: what a block table costs, without training or conversion.
+"""Write the INT8 .tflite files of an untrained network, to measure what it costs without training or conversion.
 
-Operators, tensors and quantization records are those of `convert.to_tflite` and `quantize.quantize` (litert), written
-directly with random weights. Arena, multiply-accumulates and, but for some bytes, flash do not depend on the weights.
+Operators, tensors and quantization records equal those of `convert.to_tflite` and `quantize.quantize` (litert); weights
+are random. Arena and multiply-accumulates do not depend on the weights, and flash only by some bytes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,10 +26,11 @@ _Layer = Callable[["_File", Any], Any]
 
 
 def blueprint(architecture: Architecture) -> list[bytes]:
-    """Return one INT8 .tflite file a segment of `architecture`, with random weights; equal input gives equal bytes.
+    """Return an INT8 .tflite file with random weights for each segment of `architecture`; equal input, equal bytes.
 
-    What segment k gives is what segment k + 1 takes, scale and zero point included, so the files run as a cascade.
-    A trained network differs in flash by some bytes: equal vectors are stored once, and chance decides which are.
+    The features of a segment have the scale and zero point of the next one's input, so the files run as a cascade.
+    The files of a trained network differ in size by some bytes: a file stores equal vectors once, and chance decides
+    which vectors are equal.
     """
     layers = dict(_layers(architecture))
     rng = np.random.default_rng(0)
@@ -53,17 +54,17 @@ def blueprint(architecture: Architecture) -> list[bytes]:
 
 
 class _File:
-    """One .tflite file under construction; methods add an operator and return its output, a TensorT."""
+    """A .tflite file under construction; each method adds an operator and returns its output, a TensorT."""
 
     def __init__(self, given: Any, rng: np.random.Generator) -> None:
         self.input = given
         self._rng = rng
-        self._zero_points = cycle(range(1, 128))  # all different, as far as they go
+        self._zero_points = cycle(range(1, 128))  # all different, up to 127 of them
         self._data: dict[Any, np.ndarray] = {}
         self._operators: list[tuple[str, list[Any], Any, Any]] = []
 
     def conv(self, x: Any, channels: int, act: int, kernel: int = 1, stride: int = 1) -> Any:
-        """Convolution, (H, W, C) to (ceil(H / stride), ceil(W / stride), channels)."""
+        """Add a convolution, (H, W, C) to (ceil(H / stride), ceil(W / stride), channels)."""
         height, width, inputs = _shape(x)
         options = schema.Conv2DOptionsT(
             padding=_VALID if kernel == 1 else _SAME, strideH=stride, strideW=stride, fusedActivationFunction=act
@@ -73,7 +74,7 @@ class _File:
         return self._add("CONV_2D", [x, *constants], output, options)
 
     def depthwise(self, x: Any, act: int, stride: int) -> Any:
-        """3x3 depthwise convolution, (H, W, C) to (ceil(H / stride), ceil(W / stride), C)."""
+        """Add a 3x3 depthwise convolution, (H, W, C) to (ceil(H / stride), ceil(W / stride), C)."""
         height, width, channels = _shape(x)
         options = schema.DepthwiseConv2DOptionsT(
             padding=_SAME, strideH=stride, strideW=stride, depthMultiplier=1, fusedActivationFunction=act
@@ -83,11 +84,11 @@ class _File:
         return self._add("DEPTHWISE_CONV_2D", [x, *constants], output, options)
 
     def add(self, a: Any, b: Any) -> Any:
-        """Sum of two tensors of one shape."""
+        """Add the sum of two tensors of one shape."""
         return self._add("ADD", [a, b], self._activation(_shape(a), _LINEAR), schema.AddOptionsT())
 
     def pool(self, x: Any) -> Any:
-        """Mean over the picture, (H, W, C) to (C,); of a single pixel the converter makes a sum."""
+        """Add the mean over the image, (H, W, C) to (C,); for a single pixel the converter writes a sum."""
         height, width, channels = _shape(x)
         axes = self._constant(np.array([1, 2], np.int32), schema.TensorType.INT32, None)
         if height == width == 1:
@@ -98,7 +99,7 @@ class _File:
         return self._add(name, [x, axes], output, schema.ReducerOptionsT())
 
     def linear(self, x: Any, outputs: int) -> Any:
-        """Fully connected layer, (C,) to (outputs,)."""
+        """Add a fully connected layer, (C,) to (outputs,)."""
         constants = self._weights(x, (outputs, *_shape(x)), 0)
         options = schema.FullyConnectedOptionsT(keepNumDims=True)
         return self._add("FULLY_CONNECTED", [x, *constants], self._activation((outputs,), _LINEAR), options)
@@ -137,7 +138,7 @@ class _File:
         return output
 
     def _ordered_constants(self) -> list[Any]:
-        """The converter's order, mostly: it decides how many bytes of padding lie between the buffers."""
+        """Return the constants in about the converter's order, which determines the padding between buffers."""
         *operators, pool, linear = [inputs[1:] for name, inputs, *_ in self._operators if name != "ADD"]
         weights, biases = zip(*operators, strict=True)
         return [*reversed(linear), *pool, *reversed(biases[1:]), *reversed(weights), biases[0]]
@@ -155,7 +156,7 @@ class _File:
     def _weights(self, x: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, Any]:
         channels = shape[axis]
         fan_in = np.prod(shape) / channels
-        # The spread of what comes in is kept: INT8 weights drawn evenly have a standard deviation of 73.
+        # The output spreads as the input does: INT8 weights drawn evenly have a standard deviation of 73.
         scales = self._rng.uniform(0.5, 1.5, channels) / (73 * fan_in**0.5)
         weights = self._rng.integers(-127, 128, shape, np.int8)
         biases = self._rng.integers(-1000, 1001, channels, np.int32)
@@ -208,7 +209,7 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 
 
 def _tensor(shape: Sequence[int], kind: int, quantization: Any) -> Any:
-    # Arrays, not lists, throughout: only those are shared.
+    # Arrays everywhere, not lists: `pack` stores equal arrays once.
     return schema.TensorT(shape=np.array(shape, np.int32), type=kind, quantization=quantization, hasRank=True)
 
 

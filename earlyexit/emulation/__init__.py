@@ -1,1 +1,1 @@
-"""The C library compiled, linked and run on an emulated Cortex-M4: answers checked, instructions and memory counted."""
+"""Compile the C library, run it on an emulated Cortex-M4, check its answers, count its instructions and memory."""

@@ -1,6 +1,5 @@
-"""C sources -> an image for a Cortex-M4, by the clang in the PyPI package ziglang, and where its bytes went."""
+"""Compile and link C sources for a Cortex-M4, with the clang in the PyPI package ziglang."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -8,10 +7,9 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from earlyexit.emulation import elf
+from earlyexit.emulation.image import Image, Part
 
 TARGET = Path(__file__).with_name("target")
 FLASH_BYTES = 256 * 1024
@@ -32,61 +30,11 @@ _FLAGS = (
     "-fno-asynchronous-unwind-tables",
     "-Werror=implicit-function-declaration",
 )
-# Without -fno-builtin memcpy would be compiled into a call of itself.
-_OWN = ("-std=gnu99", "-O2", "-fno-builtin", "-fno-strict-aliasing", "-fno-unroll-loops")
+# For the test firmware. Without -fno-builtin, memcpy would be compiled into a call of itself.
+_FIRMWARE_FLAGS = ("-std=gnu99", "-O2", "-fno-builtin", "-fno-strict-aliasing", "-fno-unroll-loops")
 _MAPPED = re.compile(r"^ *([0-9a-f]+) +([0-9a-f]+) +([0-9a-f]+) +\d+ {9}(\S.*):\((\S+)\)$")
 _OVERFLOW = re.compile(r"will not fit in region '(\w+)': overflowed by (\d+) bytes")
 _RAM_ADDRESS = 0x2000_0000
-
-
-@dataclass(frozen=True)
-class Part:
-    """A section of an object file in the image: `file` is the source's name, `name` the function's or constant's.
-
-    `ram` says that it takes RAM; what has `values` takes flash, code and constants or initial values of RAM.
-    """
-
-    file: str
-    name: str
-    bytes: int
-    code: bool
-    ram: bool
-    values: bool
-
-
-@dataclass(frozen=True)
-class Image:
-    """A linked image.
-
-    Attributes:
-        content: of the ELF file.
-        layout: what it says.
-        parts: in the order of their addresses.
-        flash_bytes, ram_bytes: what the device has.
-    """
-
-    content: bytes
-    layout: elf.Elf
-    parts: tuple[Part, ...]
-    flash_bytes: int
-    ram_bytes: int
-
-    def flash(self, file: str | None = None) -> int:
-        """Return the bytes of flash that the source `file` takes, or all together."""
-        return sum(part.bytes for part in self.parts if part.values and file in (None, part.file))
-
-    def code(self, file: str | None = None) -> int:
-        """Return the bytes of flash that are instructions, of one source or of all."""
-        return sum(part.bytes for part in self.parts if part.code and file in (None, part.file))
-
-    def ram(self, file: str | None = None) -> int:
-        """Return the bytes of RAM that static variables take, of one source or of all; the stack is not in it."""
-        return sum(part.bytes for part in self.parts if part.ram and file in (None, part.file))
-
-    @property
-    def files(self) -> list[str]:
-        """The sources that have a part in the image, sorted."""
-        return sorted({part.file for part in self.parts})
 
 
 def build(
@@ -100,22 +48,19 @@ def build(
 ) -> Image:
     """Compile and link C sources for a Cortex-M4.
 
+    Startup code with memcpy, memmove and memset is added, and the main.c of the test firmware if `sources` has none.
+    There is no library for floating point, so sources that use it do not link. Equal input gives equal bytes.
+
     Args:
-        sources: text of .c and .h files by name, headers of libraries under include/; without a main.c the test
-            firmware's is taken. Startup code with memcpy, memmove and memset is added.
+        sources: text of .c and .h files by name; headers of libraries under include/.
         roots: functions to keep although the firmware does not call them.
         defines: macros, "NAME" or "NAME=value".
         optimize: the compiler's level.
         flash, ram: bytes that the device has; 2 KiB of the RAM are kept for the stack.
 
-    Returns:
-        the image; equal input gives equal bytes.
-
     Raises:
-        FileNotFoundError: the compiler is missing.
-        ValueError: a source does not compile (with the compiler's first errors), or the image does not fit: which
-            memory is short of how many bytes, and what takes the most of it. Floating point does not link: there is
-            no library for it.
+        ValueError: a source does not compile (with the compiler's first errors), or the image does not fit (with the
+            missing bytes of each memory and its largest parts).
     """
     files = {"startup.c": _read("startup.c"), "include/string.h": _read("include/string.h"), **sources}
     files.setdefault("main.c", _read("main.c"))
@@ -137,7 +82,7 @@ def host_library(source: Path) -> bytes:
     """Return a shared library for this computer, compiled from one C file.
 
     Raises:
-        FileNotFoundError, ValueError: as `build`.
+        ValueError: it does not compile; the message has the compiler's first errors.
     """
     with tempfile.TemporaryDirectory(prefix="earlyexit-") as name:
         library = Path(name, "library.so")
@@ -150,7 +95,7 @@ def _read(name: str) -> str:
 
 
 def _compile(folder: Path, unit: str, flags: Sequence[str]) -> None:
-    own = _OWN if unit in ("startup.c", "main.c") else ()
+    own = _FIRMWARE_FLAGS if unit in ("startup.c", "main.c") else ()
     _zig(folder, ["cc", *_MACHINE, *flags, *own, "-c", unit, "-o", f"{unit}.o"])
 
 
@@ -162,7 +107,7 @@ def _link(folder: Path, units: Sequence[str], roots: Sequence[str], flash: int, 
     try:
         _zig(folder, [*arguments, *(f"{unit}.o" for unit in units)])
     except ValueError as error:
-        # One complaint a section, each with all that lies behind the end so far.
+        # The linker reports each overflowing section with the cumulative overflow; the last one counts.
         missing = {memory: int(count) for memory, count in _OVERFLOW.findall(str(error))}
         if not missing:
             raise
@@ -172,11 +117,11 @@ def _link(folder: Path, units: Sequence[str], roots: Sequence[str], flash: int, 
         raise ValueError("; ".join(said)) from None
     content = (folder / "image").read_bytes()
     parts = _parts((folder / "map").read_text(encoding="utf-8"))
-    return Image(content, elf.parse(content), parts, flash, ram)
+    return Image(content, parts, flash, ram)
 
 
 def _parts(text: str) -> tuple[Part, ...]:
-    """Read the linker's map: of each line its address, size, object file and section."""
+    """Return the parts of the image that the linker's map `text` lists, a line each."""
     found = []
     for line in text.splitlines():
         match = _MAPPED.match(line)
@@ -194,15 +139,13 @@ def _section(name: str) -> bool:
 
 
 def _too_large(memory: str, size: int, missing: int, parts: Sequence[Part]) -> str:
-    inside = [part for part in parts if (part.ram if memory == "RAM" else part.values)]
+    inside = [part for part in parts if (part.in_ram if memory == "RAM" else part.in_flash)]
     largest = sorted(inside, key=lambda part: (-part.bytes, part.file, part.name))[:3]
     names = ", ".join(f"{part.name} of {part.file} ({part.bytes:,})" for part in largest)
     return f"the image needs {missing:,} bytes more than the {size:,} of {memory}; the largest parts: {names}"
 
 
 def _zig(folder: Path, arguments: Sequence[str]) -> None:
-    if importlib.util.find_spec("ziglang") is None:
-        raise FileNotFoundError("no C compiler for the Cortex-M4: pip install ziglang (it is in requirements.txt)")
     cache = Path(tempfile.gettempdir(), f"earlyexit-zig-{os.getuid()}")
     environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache), **os.environ}
     command = [sys.executable, "-m", "ziglang", *arguments]

@@ -1,6 +1,6 @@
-"""Firmware on an emulated Cortex-M4: its answers, its stack, and how many instructions it takes.
+"""Run firmware on an emulated Cortex-M4: its answers, its stack, and its instructions.
 
-Counted are issued instructions: one that an IT block skips counts as well, as it takes a cycle too. Instructions are
+Issued instructions are counted, so one that an IT block skips counts too: it takes a cycle as well. Instructions are
 not cycles: loads, branches, divisions and slow flash take more than one each.
 """
 
@@ -16,49 +16,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
+from unicorn import UC_ARCH_ARM, UC_HOOK_BLOCK, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError, arm_const
+from unicorn.unicorn_const import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ
+from unicorn.unicorn_py3.unicorn import uclib
 
-from earlyexit.emulation.compiler import TARGET, Image, host_library
+from earlyexit.emulation.compiler import TARGET, host_library
+from earlyexit.emulation.image import Image
 from earlyexit.policy.cascade import Outcome
-
-try:
-    from unicorn import (
-        UC_ARCH_ARM,
-        UC_HOOK_BLOCK,
-        UC_MODE_MCLASS,
-        UC_MODE_THUMB,
-        UC_PROT_ALL,
-        UC_PROT_EXEC,
-        UC_PROT_READ,
-        Uc,
-        UcError,
-    )
-    from unicorn.arm_const import (
-        UC_ARM_REG_LR,
-        UC_ARM_REG_PC,
-        UC_ARM_REG_R0,
-        UC_ARM_REG_R1,
-        UC_ARM_REG_R2,
-        UC_ARM_REG_R3,
-        UC_ARM_REG_SP,
-        UC_CPU_ARM_CORTEX_M4,
-    )
-    from unicorn.unicorn_py3.unicorn import uclib
-except ModuleNotFoundError:  # `Machine` says so
-    uclib = None
 
 _PAGE = 4096
 _PAINT = 0xA5A5A5A5
 _EXCHANGE_BYTES = 1 << 20
 _CALLS = 4096
-_BLOCK = np.dtype([("executed", np.uint64), ("size", np.uint32), ("instructions", np.uint32)])  # of target/count.c
+_ARGUMENTS = tuple(getattr(arm_const, f"UC_ARM_REG_R{number}") for number in range(4))
+_BLOCK = np.dtype([("executed", np.uint64), ("size", np.uint32), ("instructions", np.uint32)])  # in target/count.c
 
 
 @dataclass(frozen=True)
 class Cost:
     """Instructions of one call.
 
-    `functions` are the shares of the functions that were executed, by name. `calls` are those of watched functions in
-    order: name and instructions from this call to the next one, or to the end.
+    Attributes:
+        instructions: in all.
+        functions: of each function that ran, without its callees, by name.
+        calls: of watched functions, in order: name, and instructions from this call to the next one or to the end.
     """
 
     instructions: int
@@ -68,15 +49,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Trace:
-    """What the firmware answered for N images, and what that cost.
+    """The firmware's answers for N images, and their costs.
 
     Attributes:
         logits: of each segment, int8 (segments, N, 2).
-        features: that each segment but the last left behind, int8 (N, bytes).
-        thresholds: integer margins of the early exits, as the library has them built in.
-        outcomes: of `ee_run`, which stops at the first exit that is sure enough.
-        segments: cost of `ee_run_segment`, for each segment one an image; the input lies in the arena already.
-        cascade: cost of `ee_run`, one an image; the input lies in the arena already.
+        features: of each segment but the last, int8 (N, bytes).
+        thresholds: default thresholds of the early exits, integer margins.
+        outcomes: of `ee_run`, for each image.
+        segments: cost of `ee_run_segment`, for each segment and image, without copying the input to the arena.
+        cascade: cost of `ee_run`, for each image, without copying the input to the arena.
         stack: the most bytes of stack that a call took.
     """
 
@@ -95,7 +76,7 @@ class Trace:
 
 
 class _Counter(ctypes.Structure):
-    """ee_counter of target/count.c."""
+    """The struct ee_counter of target/count.c."""
 
     _fields_ = (
         ("flash", ctypes.c_void_p),
@@ -112,23 +93,20 @@ class _Counter(ctypes.Structure):
 
 
 class Machine:
-    """A Cortex-M4 with an image in flash, started up to `main`.
+    """A Cortex-M4 with an image in flash, which has run up to `main`.
 
     Args:
-        image: what `compiler.build` linked.
-        watched: functions whose calls are noted one by one.
-        timeout: seconds after which a call is given up.
+        image: from `compiler.build`.
+        watched: functions whose calls are recorded one by one.
+        timeout: seconds that a call may take.
 
     Raises:
-        FileNotFoundError: unicorn is missing.
         ValueError: the image does not reach `main`, or has no function of a watched name.
     """
 
     def __init__(self, image: Image, watched: Sequence[str] = (), timeout: float = 60) -> None:
-        if uclib is None:
-            raise FileNotFoundError("no emulator of the Cortex-M4: pip install unicorn (it is in requirements.txt)")
         self._timeout = timeout
-        self._symbols = image.layout
+        self._image = image
         flash = _pages(image.flash_bytes)
         self._flash = np.full(flash, 0xFF, np.uint8)
         self._blocks = np.zeros(flash // 2, _BLOCK)
@@ -136,36 +114,35 @@ class Machine:
         self._called = np.zeros(_CALLS, np.uint32)
         self._called_at = np.zeros(_CALLS, np.uint64)
         for name in watched:
-            self._watched[image.layout[name].address // 2] = 1
+            self._watched[image.symbol(name).address // 2] = 1
         self._functions = _functions(image)
-        for load in image.layout.loads:
-            self._flash[load.address : load.address + len(load.content)] = np.frombuffer(load.content, np.uint8)
+        for address, content in image.loads.items():
+            self._flash[address : address + len(content)] = np.frombuffer(content, np.uint8)
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
-        self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M4)
+        self._uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M4)
         self._map(_pages(image.ram_bytes))
         self._counter = self._count()
         self._boot()
 
     def call(self, name: str, *arguments: int) -> int:
-        """Call the function `name` with up to four integers or addresses; return its result, signed.
+        """Call the function `name` with up to four integers or addresses; return its result as a signed integer.
 
         Raises:
             ValueError: there is no such function, or it reads or writes outside of the memory, executes an unknown
-                instruction, or is not done in time.
+                instruction, or takes too long.
         """
-        registers = (UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3)
-        for register, value in zip(registers, arguments, strict=False):
+        for register, value in zip(_ARGUMENTS, arguments, strict=False):
             self._uc.reg_write(register, value & 0xFFFF_FFFF)
-        self._uc.reg_write(UC_ARM_REG_SP, self._symbols["stack_top"].address)
+        self._uc.reg_write(arm_const.UC_ARM_REG_SP, self._image.symbol("stack_top").address)
         back = self.exchange + _EXCHANGE_BYTES - 4
-        self._uc.reg_write(UC_ARM_REG_LR, back | 1)
+        self._uc.reg_write(arm_const.UC_ARM_REG_LR, back | 1)
         self._run(name, back)
-        result = int(self._uc.reg_read(UC_ARM_REG_R0))
+        result = int(self._uc.reg_read(arm_const.UC_ARM_REG_R0))
         return result - (1 << 32) if result >> 31 else result
 
     @contextmanager
     def counting(self) -> Iterator[list[Cost]]:
-        """Count the instructions of the calls inside the `with` block; the list then holds one cost, of them all."""
+        """Count the instructions of all calls inside the `with` block; afterwards the list holds their cost."""
         self._blocks["executed"] = 0
         self._counter.total = self._counter.calls = self._counter.outside = 0
         costs: list[Cost] = []
@@ -176,11 +153,11 @@ class Machine:
 
     @property
     def exchange(self) -> int:
-        """Address of one MiB of memory beside the device's own, for arguments and results; the last bytes are taken."""
-        return self._symbols["exchange"].address
+        """Address of 1 MiB of extra memory for arguments and results; its last 4 bytes are in use."""
+        return self._image.symbol("exchange").address
 
     def write(self, address: int, values: NDArray[Any]) -> None:
-        """Put the bytes of `values` into memory."""
+        """Write the bytes of `values` to memory."""
         self._uc.mem_write(address, values.tobytes())
 
     def read(self, address: int, count: int) -> NDArray[np.int8]:
@@ -188,22 +165,22 @@ class Machine:
         return np.frombuffer(bytes(self._uc.mem_read(address, count)), np.int8)
 
     def stack(self) -> int:
-        """Return the most bytes of stack that any call so far has taken: what is no longer painted."""
-        bottom, top = self._symbols["stack_limit"].address, self._symbols["stack_top"].address
+        """Return the most bytes of stack that a call has taken so far; the start-up code has painted the stack."""
+        bottom, top = self._image.symbol("stack_limit").address, self._image.symbol("stack_top").address
         words = self.read(bottom, top - bottom).view(np.uint32)
         used = np.flatnonzero(words != _PAINT)
         return 4 * (len(words) - int(used[0])) if len(used) else 0
 
     def _map(self, ram: int) -> None:
         self._uc.mem_map_ptr(0, len(self._flash), UC_PROT_READ | UC_PROT_EXEC, self._flash.ctypes.data)
-        self._uc.mem_map(self._symbols["ram_origin"].address, ram, UC_PROT_ALL)
+        self._uc.mem_map(self._image.symbol("ram_origin").address, ram, UC_PROT_ALL)
         self._uc.mem_map(self.exchange, _EXCHANGE_BYTES, UC_PROT_ALL)
 
     def _count(self) -> _Counter:
         arrays = (self._blocks, self._watched, self._called, self._called_at)
         pointers = [array.ctypes.data for array in arrays]
         counter = _Counter(self._flash.ctypes.data, len(self._flash), *pointers, _CALLS, 0, 0, 0)
-        # unicorn's own hook_add takes Python functions only, fifty times slower than the network itself.
+        # unicorn's own hook_add takes only Python functions, which are fifty times slower than the network itself.
         status = uclib.uc_hook_add(
             self._uc._uch,
             ctypes.byref(ctypes.c_size_t()),
@@ -218,19 +195,19 @@ class Machine:
         return counter
 
     def _boot(self) -> None:
-        self._uc.reg_write(UC_ARM_REG_SP, self._symbols["stack_top"].address)
-        self._run("reset", self._symbols["main"].address)
+        self._uc.reg_write(arm_const.UC_ARM_REG_SP, self._image.symbol("stack_top").address)
+        self._run("reset", self._image.symbol("main").address)
 
     def _run(self, name: str, until: int) -> None:
-        symbol = self._symbols[name]
-        if not symbol.function:
+        symbol = self._image.symbol(name)
+        if not symbol.is_function:
             raise ValueError(f"{name} is no function of the image")
         try:
             self._uc.emu_start(symbol.address | 1, until, round(self._timeout * 1e6))
         except UcError as error:
-            place = self._at(int(self._uc.reg_read(UC_ARM_REG_PC)))
+            place = self._at(int(self._uc.reg_read(arm_const.UC_ARM_REG_PC)))
             raise ValueError(f"{name}: {error}, in {place}") from None
-        if self._uc.reg_read(UC_ARM_REG_PC) != until:
+        if self._uc.reg_read(arm_const.UC_ARM_REG_PC) != until:
             raise ValueError(f"{name}: not done after {self._timeout:g} seconds")
 
     def _at(self, address: int) -> str:
@@ -254,17 +231,16 @@ class Machine:
 
 
 def run(image: Image, inputs: NDArray[np.int8], features: Sequence[int], watched: Sequence[str] = ()) -> Trace:
-    """Run the network in `image` on every input: all segments one by one, then the cascade.
+    """Run the network in `image` on every input: each segment alone, then the cascade.
 
     Args:
         image: with the functions of ee.h.
         inputs: INT8 images (N, H, W, 3).
-        features: bytes that each segment but the last hands to the next.
-        watched: functions whose calls are noted one by one, as in `Machine`.
+        features: bytes of the features of each segment but the last.
+        watched: functions whose calls are recorded one by one.
 
     Raises:
-        FileNotFoundError: the emulator is missing.
-        ValueError: a function refuses its input (with its error code), or fails as `Machine.call` says.
+        ValueError: a function returns an error code, or fails as `Machine.call`.
     """
     machine = Machine(image, watched)
     _checked("ee_init", machine.call("ee_init"))
@@ -305,8 +281,8 @@ def _checked(name: str, status: int) -> None:
 
 
 def _functions(image: Image) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the names of all functions and where they begin, in the order of their addresses."""
-    found = sorted((symbol.address, name) for name, symbol in image.layout.symbols.items() if symbol.function)
+    """Return the names and the addresses of all functions, in the order of addresses."""
+    found = sorted((symbol.address, name) for name, symbol in image.symbols.items() if symbol.is_function)
     return [name for _, name in found], np.array([address for address, _ in found], np.int64)
 
 

@@ -1,19 +1,23 @@
-"""The same firmware on QEMU's Cortex-M4, as a check: another emulator, and a clock in it instead of a count."""
+"""Run the firmware on QEMU's Cortex-M4 to check the emulator: QEMU reports a clock instead of a count."""
 
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earlyexit.emulation.compiler import Image
+from earlyexit.common.markdown import percent, table
+from earlyexit.emulation import emulator
+from earlyexit.emulation.image import Image
 from earlyexit.policy.cascade import Outcome
 
 PROGRAM = "qemu-system-arm"
 TICK = 40  # instructions: -icount shift=0 gives one a nanosecond, and the board's SysTick runs at 25 MHz
+TOLERANCE = 0.05  # between the instructions on both emulators
 _EXCHANGE_BYTES = 1 << 24
 _HEADER_BYTES = 16
 
@@ -26,7 +30,7 @@ class QemuTrace:
         logits: of each segment, int8 (segments, N, 2).
         outcomes: of the cascade.
         instructions: of each segment and image (segments, N), in steps of `TICK`.
-        cascade: instructions of the cascade, (N,), in steps of `TICK`; copying the image is in it.
+        cascade: instructions of the cascade (N,), in steps of `TICK`; they include copying the image.
     """
 
     logits: NDArray[np.int8]
@@ -36,7 +40,7 @@ class QemuTrace:
 
 
 def available() -> bool:
-    """Say whether QEMU is installed."""
+    """Return whether QEMU is installed."""
     return shutil.which(PROGRAM) is not None
 
 
@@ -45,7 +49,7 @@ def run(image: Image, inputs: NDArray[np.int8], timeout: float = 300) -> QemuTra
 
     Raises:
         FileNotFoundError: QEMU is not installed.
-        ValueError: too many images, the firmware says that a call failed, or is not done after `timeout` seconds.
+        ValueError: there are too many images, a call of the firmware failed, or it took more than `timeout` seconds.
     """
     if not available():
         raise FileNotFoundError(f"{PROGRAM} is not installed: apt-get install qemu-system-arm")
@@ -57,7 +61,7 @@ def run(image: Image, inputs: NDArray[np.int8], timeout: float = 300) -> QemuTra
         firmware, exchange = Path(folder, "firmware.elf"), Path(folder, "exchange.bin")
         firmware.write_bytes(image.content)
         exchange.write_bytes(content)
-        loader = f"loader,file={exchange},addr={image.layout['exchange'].address:#x},force-raw=on"
+        loader = f"loader,file={exchange},addr={image.symbol('exchange').address:#x},force-raw=on"
         command = [PROGRAM, "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none"]
         command += ["-semihosting-config", "enable=on,target=native", "-icount", "shift=0"]
         command += ["-kernel", str(firmware), "-device", loader]
@@ -68,6 +72,30 @@ def run(image: Image, inputs: NDArray[np.int8], timeout: float = 300) -> QemuTra
     if process.returncode:
         raise ValueError(f"{PROGRAM} ended with {process.returncode}: {process.stderr.strip()}")
     return _parse(process.stdout + process.stderr, len(inputs))  # semihosting prints to either, by version
+
+
+def compare(image: Image, inputs: NDArray[np.int8], names: Sequence[str], features: Sequence[int]) -> str:
+    """Return a Markdown table of the mean instructions of each segment on both emulators.
+
+    Args:
+        image: with the functions of ee.h and the test firmware.
+        inputs: INT8 images (N, H, W, 3).
+        names: of the classifiers.
+        features: bytes of the features of each segment but the last.
+
+    Raises:
+        FileNotFoundError: QEMU is not installed.
+        ValueError: an answer differs, or the instructions differ by more than `TOLERANCE`.
+    """
+    ours, theirs = emulator.run(image, inputs, features), run(image, inputs)
+    if not np.array_equal(ours.logits, theirs.logits) or ours.outcomes != theirs.outcomes:
+        raise ValueError("the firmware answers otherwise on QEMU than on unicorn")
+    rows = []
+    for name, one, other in zip(names, ours.instructions.mean(1), theirs.instructions.mean(1), strict=True):
+        if abs(other - one) > max(TOLERANCE * one, TICK):
+            raise ValueError(f"{name}: {one:,.0f} instructions on unicorn, {other:,.0f} on QEMU")
+        rows.append([name, f"{one:,.0f}", f"{other:,.0f}", f"{percent(other / one - 1, 3)} %"])
+    return "\n".join(table(["segment", "unicorn", "QEMU", "difference"], rows))
 
 
 def _parse(text: str, count: int) -> QemuTrace:

@@ -1,4 +1,4 @@
-"""report"""
+"""Report what the C library costs on the emulated Cortex-M4, exit by exit, against the INT8 baseline's library."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -7,36 +7,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earlyexit.common.markdown import NOTHING, bold, percent, table, thousands, times
 from earlyexit.emulation.compiler import OPTIMIZE
 from earlyexit.emulation.emulate import Emulated
-from earlyexit.firmware import layers
-from earlyexit.firmware.layers import Layer, Window
+from earlyexit.firmware import layers, source
+from earlyexit.firmware.text import shape_text
 from earlyexit.policy import decision
 from earlyexit.policy.thresholds import Thresholds
+from earlyexit.tflite import reader
 
-_NETWORK = "ee_network.c"
-
-
-_KERNEL = "ee_kernels.c"
+_MEMORY = {
+    "flash: weights and other constants": ("flash", "network_constants"),
+    "flash: code of the network": ("flash", "network_code"),
+    "flash: kernels": ("flash", "kernels"),
+    "**flash**": ("flash", "total"),
+    "RAM: arena": ("ram", "arena"),
+    "RAM: other variables": ("ram", "state"),
+    "RAM: deepest stack": ("ram", "stack"),
+    "**RAM**": ("ram", "total"),
+}
 
 
 def report(early_exit: Emulated, baseline: Emulated, limits: Thresholds, logits: NDArray[np.int8]) -> dict[str, Any]:
-    """Return all figures.
+    """Return instructions, memory and their comparison with the baseline.
 
     Args:
-        early_exit, baseline: on the same images.
-        limits: of the early exits.
-        logits: INT8 (classifiers, N, 2) on the val split, for the share of images that leaves at each exit.
+        early_exit, baseline: run on the same images.
+        limits: thresholds of the early exits.
+        logits: INT8 (classifiers, N, 2) on the val split; they give the share of images that leaves at each exit.
     """
     network, names = early_exit.network, early_exit.network.names
     segments = early_exit.trace.instructions.mean(1)
     whole, whole_macs = float(baseline.trace.instructions.mean()), sum(baseline.network.macs)
     until, macs_until = np.cumsum(segments), np.cumsum(network.macs)
-    rows = {}
+    cascade = {}
     for percentile in limits.table:
         shares = decision.exit_shares(decision.decide(logits, limits.margins[percentile]).exits, len(names))
         mean, mean_macs = float(np.dot(shares, until)), float(np.dot(shares, macs_until))
-        rows[f"p{percentile}"] = {
+        cascade[f"p{percentile}"] = {
             "exit_share": shares,
             "instructions": round(mean),
             "speedup": whole / mean,
@@ -53,7 +61,7 @@ def report(early_exit: Emulated, baseline: Emulated, limits: Thresholds, logits:
             for name, own, total, macs, all_macs in zip(names, segments, until, network.macs, macs_until, strict=True)
         },
         "baseline": {"instructions": round(whole), "macs": whole_macs},
-        "cascade": rows,
+        "cascade": cascade,
         "memory": {"early_exit": memory(early_exit), "baseline": memory(baseline)},
         "layers": {"early_exit": layer_costs(early_exit), "baseline": layer_costs(baseline)},
         "equal": {"early_exit": _compared(early_exit), "baseline": _compared(baseline)},
@@ -63,46 +71,47 @@ def report(early_exit: Emulated, baseline: Emulated, limits: Thresholds, logits:
 def memory(emulated: Emulated) -> dict[str, Any]:
     """Return the bytes of flash and RAM in the linked image, by part.
 
-    The test firmware's start-up code is listed, but belongs to the application, and so does the stack of its main.
+    The start-up code and `main` of the test firmware stand for the application: they are listed, and not in the totals.
     """
     image = emulated.image
     flash = {
-        "network_constants": image.flash(_NETWORK) - image.code(_NETWORK),
-        "network_code": image.code(_NETWORK),
-        "kernels": image.flash(_KERNEL),
+        "network_constants": image.flash(source.NETWORK) - image.code(source.NETWORK),
+        "network_code": image.code(source.NETWORK),
+        "kernels": image.flash(source.KERNELS),
     }
-    static = image.ram(_NETWORK) + image.ram(_KERNEL)
-    arena_bytes = max(part.bytes for part in image.parts if part.ram)  # the largest variable by far
+    total = sum(flash.values())
+    static = image.ram(source.NETWORK) + image.ram(source.KERNELS)
+    arena = max(part.bytes for part in image.parts if part.in_ram)  # the largest variable by far
     stack = emulated.trace.stack
     return {
-        "flash": {**flash, "total": sum(flash.values()), "test_firmware": image.flash() - sum(flash.values())},
-        "ram": {"arena": arena_bytes, "state": static - arena_bytes, "stack": stack, "total": static + stack},
+        "flash": {**flash, "total": total, "test_firmware": image.flash() - total},
+        "ram": {"arena": arena, "state": static - arena, "stack": stack, "total": static + stack},
     }
 
 
 def layer_costs(emulated: Emulated) -> list[dict[str, Any]]:
-    """Return a row a layer: segment, name, kind, shapes, instructions (mean over the images) and macs."""
+    """Return a row for each layer: segment, name, kind, shapes, mean instructions over the images, and MACs."""
     rows = []
     for number, (name, model) in enumerate(zip(emulated.network.names, emulated.network.models, strict=True)):
+        calls = [[count for _, count in cost.calls] for cost in emulated.trace.segments[number]]
         found = layers.read(model, f"segment{number + 1}.tflite").layers
-        costs = np.array([[count for _, count in cost.calls] for cost in emulated.trace.segments[number]])
-        for layer, count in zip(found, costs.mean(0).tolist(), strict=True):
+        for layer, operator, count in zip(found, reader.operators(model), np.mean(calls, 0), strict=True):
             rows.append(
                 {
                     "segment": name,
                     "layer": layer.name,
                     "kind": layer.name.rpartition("_")[0],
-                    "in": "x".join(map(str, layer.in_shape)),
-                    "out": "x".join(map(str, layer.out_shape)),
+                    "in": shape_text(layer.in_shape),
+                    "out": shape_text(layer.out_shape),
                     "instructions": round(count),
-                    "macs": _macs(layer),
+                    "macs": operator.macs,
                 }
             )
     return rows
 
 
 def kinds(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Return the sums of instructions and macs of each kind of layer, the dearest first."""
+    """Return the sums of instructions and MACs of each kind of layer, most instructions first."""
     names = dict.fromkeys(row["kind"] for row in rows)
     sums = {name: _sum([row for row in rows if row["kind"] == name]) for name in names}
     return dict(sorted(sums.items(), key=lambda item: -item[1]["instructions"]))
@@ -110,58 +119,40 @@ def kinds(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 def markdown(found: dict[str, Any]) -> str:
     """Return the report as Markdown tables."""
-    return "\n".join([*_exit_lines(found), "", *_kind_lines(found), "", *_memory_lines(found), "", _note(found), ""])
+    return "\n".join([*_exits(found), "", *_kinds(found), "", *_memory(found), "", _note(found), ""])
 
 
-def _exit_lines(found: dict[str, Any]) -> list[str]:
+def _exits(found: dict[str, Any]) -> list[str]:
     base = found["baseline"]
-    lines = ["| emulated Cortex-M4 | instructions | of the baseline's | MACs, of the baseline's | speedup (MACs) |"]
-    lines.append("|---|---:|---:|---:|---:|")
-    lines.append(f"| INT8 baseline | {base['instructions']:,} | | | |")
+    rows = [["INT8 baseline", thousands(base["instructions"]), "", "", ""]]
     for name, entry in found["segments"].items():
-        share, macs = entry["until"] / base["instructions"], entry["macs_until"] / base["macs"]
-        lines.append(f"| leaves at {name} | {entry['until']:,} | {100 * share:.1f} % | {100 * macs:.1f} % | |")
+        shares = entry["until"] / base["instructions"], entry["macs_until"] / base["macs"]
+        rows.append([f"leaves at {name}", thousands(entry["until"]), *map(_percent, shares), ""])
     for name, row in found["cascade"].items():
-        share, macs = 1 / row["speedup"], 1 / row["speedup_macs"]
-        speedup = f"{row['speedup']:.2f}x ({row['speedup_macs']:.2f}x)"
-        cells = [f"**EE ({name})**, mean", f"{row['instructions']:,}", f"{100 * share:.1f} %", f"{100 * macs:.1f} %"]
-        lines.append("| " + " | ".join([*cells, speedup]) + " |")
-    return lines
+        shares = 1 / row["speedup"], 1 / row["speedup_macs"]
+        speedup = f"{times(row['speedup'])} ({times(row['speedup_macs'])})"
+        rows.append([f"**EE ({name})**, mean", thousands(row["instructions"]), *map(_percent, shares), speedup])
+    heads = ["emulated Cortex-M4", "instructions", "of the baseline's", "MACs, of the baseline's", "speedup (MACs)"]
+    return table(heads, rows)
 
 
-def _kind_lines(found: dict[str, Any]) -> list[str]:
-    rows = found["layers"]["early_exit"]
-    names = list(found["segments"])
-    total = sum(row["instructions"] for row in rows)
-    lines = ["| layers | instructions | share | per MAC | " + " | ".join(f"per MAC, {name}" for name in names) + " |"]
-    lines.append("|---|" + "---:|" * (3 + len(names)))
-    for kind, entry in [*kinds(rows).items(), ("**all**", _sum(rows))]:
-        inside = [
-            [row for row in rows if row["segment"] == name and kind in (row["kind"], "**all**")] for name in names
-        ]
-        cells = [f"{entry['instructions']:,}", f"{100 * entry['instructions'] / total:.1f} %"]
-        cells += [_per_mac(one) for one in (entry, *map(_sum, inside))]
-        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
-    return lines
+def _kinds(found: dict[str, Any]) -> list[str]:
+    layer_rows, names = found["layers"]["early_exit"], list(found["segments"])
+    total = _sum(layer_rows)["instructions"]
+    groups = {kind: [row for row in layer_rows if row["kind"] == kind] for kind in kinds(layer_rows)}
+    rows = []
+    for kind, inside in [*groups.items(), (bold("all"), layer_rows)]:
+        entry = _sum(inside)
+        segments = [_sum([row for row in inside if row["segment"] == name]) for name in names]
+        cells = [thousands(entry["instructions"]), _percent(entry["instructions"] / total)]
+        rows.append([kind, *cells, *map(_per_mac, (entry, *segments))])
+    return table(["layers", "instructions", "share", "per MAC", *(f"per MAC, {name}" for name in names)], rows)
 
 
-def _memory_lines(found: dict[str, Any]) -> list[str]:
-    entries = found["memory"]
-    lines = ["| linked image, bytes | early-exit network | baseline |", "|---|---:|---:|"]
-    rows = [
-        ("flash: weights and other constants", "flash", "network_constants"),
-        ("flash: code of the network", "flash", "network_code"),
-        ("flash: kernels", "flash", "kernels"),
-        ("**flash**", "flash", "total"),
-        ("RAM: arena", "ram", "arena"),
-        ("RAM: other variables", "ram", "state"),
-        ("RAM: deepest stack", "ram", "stack"),
-        ("**RAM**", "ram", "total"),
-    ]
-    for title, memory_, part in rows:
-        values = [entries[name][memory_][part] for name in ("early_exit", "baseline")]
-        lines.append(f"| {title} | {values[0]:,} | {values[1]:,} |")
-    return lines
+def _memory(found: dict[str, Any]) -> list[str]:
+    networks = found["memory"]["early_exit"], found["memory"]["baseline"]
+    rows = [[title, *(thousands(entry[kind][part]) for entry in networks)] for title, (kind, part) in _MEMORY.items()]
+    return table(["linked image, bytes", "early-exit network", "baseline"], rows)
 
 
 def _note(found: dict[str, Any]) -> str:
@@ -180,16 +171,14 @@ def _sum(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {key: sum(row[key] for row in rows) for key in ("instructions", "macs")}
 
 
+def _percent(share: float) -> str:
+    return f"{percent(share, 1)} %"
+
+
 def _per_mac(entry: dict[str, int]) -> str:
-    return f"{entry['instructions'] / entry['macs']:.2f}" if entry["macs"] else "-"
+    return f"{entry['instructions'] / entry['macs']:.2f}" if entry["macs"] else NOTHING
 
 
 def _compared(emulated: Emulated) -> int:
     """Return the number of logits and features that were compared."""
     return int(emulated.trace.logits.size + sum(features.size for features in emulated.trace.features))
-
-
-def _macs(layer: Layer) -> int:
-    if not isinstance(layer, Window):
-        return 0
-    return int(layer.out_shape[0] * layer.out_shape[1] * layer.weights.size)

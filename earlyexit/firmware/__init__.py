@@ -1,1 +1,1 @@
-"""From INT8 segments to a C library for microcontrollers, and to arrays for TensorFlow Lite Micro."""
+"""Generate a C library for microcontrollers from INT8 segments, and arrays for TensorFlow Lite Micro."""

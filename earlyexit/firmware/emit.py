@@ -1,5 +1,6 @@
-"""A layer as C for ee_kernels.h: its constants, the call of its kernel, and what the call needs of memory."""
+"""Write a layer as C for ee_kernels.h: its constants, the call of its kernel, and the memory that the call needs."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ _WEIGHTS_PADDING = 3  # the DSP code reads weights in fours
 _SHORT_LINE = 12  # bytes that may be written behind a window: EE_SHORT in ee_kernels.c
 _BAND_BYTES = 1600  # of scratch memory for a depthwise convolution, where one row of output needs no more
 _FLASH_BYTES = {"ee_window": 44, "ee_sum": 20, "ee_pool": 12}  # of the descriptions on a 32-bit target
-_FUNCTIONS: dict[type[Layer], str] = {
+KERNELS: dict[type[Layer], str] = {
     Conv: "ee_convolution",
     Pointwise: "ee_pointwise",
     Dense: "ee_pointwise",
@@ -20,10 +21,11 @@ _FUNCTIONS: dict[type[Layer], str] = {
     Add: "ee_add",
     Mean: "ee_mean",
 }
+"""The C function that runs a layer."""
 
 
 def constants(layer: Layer, name: str) -> str:
-    """Return the C definitions of the layer's arrays and of its description, `static const ee_... name`."""
+    """Return the C definitions of the layer's arrays and of its description, a `static const` struct called `name`."""
     kind, fields = description(layer, name)
     parts = [_array(f"{name}_{field}", values) for field, values in arrays(layer).items()]
     body = "".join(f"    .{field} = {value},\n" for field, value in fields.items())
@@ -37,18 +39,18 @@ def call(layer: Layer, name: str, inputs: Sequence[str], output: str, scratch: s
         layer: what runs.
         name: of its description, as given to `constants`.
         inputs, output: C expressions of type `const int8_t *` and `int8_t *`.
-        scratch: C expression of a pointer, aligned to 4 bytes, to `scratch_bytes(layer)`; not used where that is 0.
+        scratch: C expression of a pointer to `scratch_bytes(layer)` bytes, aligned to 4; ignored if that is 0.
     """
     arguments = [f"&{name}", *(inputs[place] for place in places(layer)), output]
     if scratch_bytes(layer):
         arguments.append(f"(uint32_t *)(void *)({scratch})")
-    return f"{_FUNCTIONS[type(layer)]}({', '.join(arguments)});"
+    return f"{KERNELS[type(layer)]}({', '.join(arguments)});"
 
 
 def places(layer: Layer) -> tuple[int, ...]:
-    """Return the places of the inputs (in `layer.inputs`) in the order in which the kernel takes them.
+    """Return the positions in `layer.inputs` in the order in which the kernel takes them.
 
-    A sum takes the one of the greater scale first: its factor is 1/2, which needs no multiplication.
+    A sum takes the input of the greater scale first: its factor is 1/2, which needs no multiplication.
     """
     if not isinstance(layer, Add):
         return tuple(range(len(layer.inputs)))
@@ -68,9 +70,9 @@ def scratch_bytes(layer: Layer) -> int:
 
 
 def leads(layer: Layer) -> dict[int, int]:
-    """Return for each input (its place in `layer.inputs`) that the output may overlap, by how many bytes it must lead.
+    """Return, for each input that the output may overwrite, the bytes by which the output must start before it.
 
-    The output may then begin anywhere at or before `input - lead`.
+    Keys are positions in `layer.inputs`. The output may start anywhere at or before `input - lead`.
     """
     if isinstance(layer, Pointwise):
         pixels = layer.out_shape[0] * layer.out_shape[1]
@@ -87,7 +89,7 @@ def flash_bytes(layer: Layer) -> int:
 
 
 def description(layer: Layer, name: str) -> tuple[str, dict[str, object]]:
-    """Return the C type of the layer's description, and its fields in their order; arrays are named after `name`."""
+    """Return the C type of the layer's description, and its fields in order; the names of arrays begin with `name`."""
     if isinstance(layer, Window):
         return "ee_window", _window_fields(layer, name)
     if isinstance(layer, Add):
@@ -106,7 +108,7 @@ def description(layer: Layer, name: str) -> tuple[str, dict[str, object]]:
 
 
 def arrays(layer: Layer) -> dict[str, np.ndarray]:
-    """Return the arrays of the layer's description by name, as the kernels take them."""
+    """Return the arrays of the layer's description by field, in the layout that the kernels read."""
     if not isinstance(layer, Window):
         return {}
     weights = layer.weights
@@ -167,7 +169,7 @@ def _sum_fields(layer: Add) -> dict[str, object]:
 
 
 def _is_fast(layer: Window) -> bool:
-    """Whether the DSP code's arithmetic is exact: see `fast` in ee_kernels.h."""
+    """Return whether the DSP code's arithmetic is exact: see `fast` in ee_kernels.h."""
     wide = np.abs(layer.weights.astype(np.int64))
     largest = np.abs(layer.bias.astype(np.int64)) + 128 * wide.sum(
         (0, 1) if isinstance(layer, Depthwise) else (1, 2, 3)
@@ -177,7 +179,7 @@ def _is_fast(layer: Window) -> bool:
 
 
 def _row(layer: Depthwise) -> int:
-    """Values of an input row in scratch memory: with padding, and what pixels in pairs read beyond it."""
+    """Return the values of an input row in scratch memory: padding included, and rounded up to pairs of pixels."""
     width, columns, step = layer.out_shape[1], int(layer.weights.shape[1]), layer.stride[1]
     last = (width - 1) * step + columns
     return -(-max(last, layer.padding[1] + layer.in_shape[1]) // 2) * 2
@@ -188,29 +190,28 @@ def _plane_bytes(layer: Depthwise, band: int) -> int:
 
 
 def _band(layer: Depthwise) -> int:
-    """Rows of output that are computed from one filling of scratch memory."""
+    """Return the rows of output that are computed from one filling of scratch memory."""
     rows = min(layer.out_shape[0], 255)
     return next((band for band in range(rows, 1, -1) if 4 * _plane_bytes(layer, band) <= _BAND_BYTES), 1)
 
 
 def _convolution_lead(layer: Conv) -> int:
-    """Bytes by which the output must lead so that no pixel is written over input that a later one reads."""
+    """Return the lead at which no pixel of the output overwrites input that a later pixel still reads."""
     (height, width, inputs), (rows, columns, outputs) = layer.in_shape, layer.out_shape
     tops = np.maximum(0, np.arange(rows) * layer.stride[0] - layer.padding[0])
     lefts = np.maximum(0, np.arange(columns) * layer.stride[1] - layer.padding[1])
     first = (np.minimum(tops, height)[:, None] * width + lefts).ravel() * inputs
-    needed = np.minimum.accumulate(first[::-1])[::-1]  # the first byte that this pixel or a later one reads
+    needed = np.minimum.accumulate(first[::-1])[::-1]  # the lowest byte that this pixel or a later one reads
     written = np.arange(1, rows * columns) * outputs
     return int(np.max(written - needed[1:], initial=0))
 
 
 def _array(name: str, values: np.ndarray) -> str:
     suffix = "u" if values.dtype == np.uint32 else ""
-    lines = [""]
-    for value in values.ravel().tolist():
-        text = f"{value}{suffix}," if value != -(2**31) else "-2147483647 - 1,"
-        if len(lines[-1]) + len(text) + 1 > _COLUMNS - 4:
-            lines.append("")
-        lines[-1] += f" {text}" if lines[-1] else text
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"static const {values.dtype.name}_t {name}[{values.size}] = {{\n{body}}};\n"
+    # C has no literal for the smallest integer: -2147483648 would be the negation of a number beyond 32 bits.
+    cells = [f"{value}{suffix}," if value != -(2**31) else "-2147483647 - 1," for value in values.ravel().tolist()]
+    indent = " " * 4
+    body = textwrap.fill(
+        " ".join(cells), _COLUMNS, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    return f"static const {values.dtype.name}_t {name}[{values.size}] = {{\n{body}\n}};\n"

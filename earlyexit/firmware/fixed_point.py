@@ -1,4 +1,4 @@
-"""TensorFlow Lite's fixed-point arithmetic: real factors as an integer multiplier and a power of two.
+"""TensorFlow Lite's fixed-point arithmetic: a real factor becomes an integer multiplier and a power of two.
 
 After gemmlowp's fixedpoint.h and TensorFlow Lite's quantization_util.cc, with double rounding, as in LiteRT's reference
 kernels and in TensorFlow Lite Micro.
@@ -8,11 +8,11 @@ import math
 
 import numpy as np
 
-ADD_LEFT_SHIFT = 20  # of both inputs of an 8-bit ADD, before they are brought to one scale
+ADD_LEFT_SHIFT = 20  # of both inputs of an 8-bit ADD, before they are rescaled to a common scale
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """Return (multiplier, shift): `real` is about multiplier * 2 ** (shift - 31), multiplier 0 or in [2^30, 2^31).
+    """Return (multiplier, shift) with `real` ≈ multiplier * 2 ** (shift - 31); the multiplier is 0 or in [2^30, 2^31).
 
     Factors below 2^-32 become 0.
 
@@ -54,8 +54,8 @@ def add_multipliers(first: float, second: float, output: float) -> tuple[tuple[i
 def requantize(values: np.ndarray, multipliers: np.ndarray | int, shifts: np.ndarray | int) -> np.ndarray:
     """Return round(values * multipliers * 2 ** (shifts - 31)), rounded twice as TensorFlow Lite does.
 
-    First to 32 bits, halves up; then by the right shift, halves away from zero. `values` are 32-bit integers; a left
-    shift wraps around.
+    The product is rounded to 32 bits, half up; then the right shift rounds half away from zero. `values` are 32-bit
+    integers; a left shift wraps around.
     """
     shifts = np.asarray(shifts, np.int64)
     shifted = (np.asarray(values, np.int64) << np.maximum(shifts, 0)).astype(np.int32).astype(np.int64)

@@ -1,4 +1,4 @@
-"""An INT8 .tflite segment as layers with integer parameters: what kernels need, and nothing of the file format."""
+"""Read an INT8 .tflite segment as layers with the integer parameters of their kernels."""
 
 import math
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from earlyexit.tflite.reader import Operator, Tensor
 
 Shape = tuple[int, int, int]
 
-_SMALLEST_SCALE = 2.0**-100  # far below any; 6 divided by it is finite in single precision
+_SMALLEST_SCALE = 2.0**-100  # far below any real one; 6 divided by it is finite in single precision
 _MOST_SHARED = 16  # times the size of a file that the weights of its operators may add up to
 _LARGEST_SHIFT = 30  # to the left: more does not fit into 32 bits
 _ACTIVATIONS = schema.ActivationFunctionType
-_LIMITS = {  # real values that the activation functions leave
+_LIMITS = {  # real values to which the activation functions clip
     _ACTIVATIONS.NONE: (None, None),
     _ACTIVATIONS.RELU: (0.0, None),
     _ACTIVATIONS.RELU6: (0.0, 6.0),
@@ -28,11 +28,11 @@ _LIMITS = {  # real values that the activation functions leave
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What all layers have.
+    """What all layers have in common.
 
     Attributes:
-        name: kind and number in the segment, from 0: "pointwise_3". An identifier in C.
-        operator: its name in TensorFlow Lite: "CONV_2D".
+        name: kind and number in the segment, from 0: "pointwise_3"; an identifier in C.
+        operator: name in TensorFlow Lite: "CONV_2D".
         inputs: numbers of the activations that it reads.
         output: number of the activation that it writes.
         in_shape, out_shape: (H, W, C) of input and output; (1, 1, C) for vectors.
@@ -55,12 +55,12 @@ class Window(Layer):
 
     Attributes:
         weights: int8, (out, height, width, in); (height, width, channels) if depthwise.
-        bias: int32, one an output channel; what the zero point of the input adds is in it, so kernels multiply the
-            input as it is, and padding is `in_zero_point`.
-        multipliers, shifts: int32, one an output channel: `fixed_point.requantize`.
+        bias: int32, for each output channel. It contains the contribution of the input's zero point, so kernels
+            multiply the input as it is and pad with `in_zero_point`.
+        multipliers, shifts: int32, for each output channel, as in `fixed_point.requantize`.
         stride, padding: (vertical, horizontal) and (top, left).
         in_zero_point: of the input.
-        low, high: the range that the activation function leaves, in steps of the output.
+        low, high: range to which the activation function clips, in steps of the output.
     """
 
     weights: np.ndarray
@@ -87,7 +87,7 @@ class Dense(Window):
 
 
 class Depthwise(Window):
-    """Depthwise convolution with one output a channel."""
+    """Depthwise convolution with one output for each channel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +97,9 @@ class Add(Layer):
     Each input is brought to a common scale first: a' = requantized((a + offset) << 20).
 
     Attributes:
-        in_zero_points, in_multipliers, in_shifts: one an input.
+        in_zero_points, in_multipliers, in_shifts: of each input.
         multiplier, shift: from the common scale to the output's.
-        low, high: the range that the activation function leaves, in steps of the output.
+        low, high: range to which the activation function clips, in steps of the output.
     """
 
     in_zero_points: tuple[int, int]
@@ -113,7 +113,7 @@ class Add(Layer):
 
 @dataclass(frozen=True, eq=False)
 class Mean(Layer):
-    """Mean of each channel over the picture.
+    """Mean of each channel over the image.
 
     Attributes:
         in_zero_point: of the input.
@@ -154,8 +154,8 @@ def read(model: bytes, source: str) -> Segment:
     Outputs are (logits,) or (logits, features), in any order; features have the greater rank.
 
     Raises:
-        ValueError: no .tflite file; an operator, an option, a type or a quantization that the kernels do not know: the
-            message names operator, tensor and `source`.
+        ValueError: `model` is no .tflite file, or the kernels do not support an operator, an option, a type or a
+            quantization; names `source`, operator and tensor.
     """
     try:
         operators = reader.operators(model)
@@ -189,7 +189,7 @@ def read(model: bytes, source: str) -> Segment:
 
 
 def _check_order(layers: list[Layer], first: int, outputs: list[int], source: str) -> None:
-    """Check that what is read has been written before, each activation once."""
+    """Verify that each activation is written once, before it is read."""
     written = {first}
     for layer in layers:
         if not written.issuperset(layer.inputs) or layer.output in written:
@@ -200,7 +200,7 @@ def _check_order(layers: list[Layer], first: int, outputs: list[int], source: st
 
 
 class _Reader:
-    """Reads one operator of a .tflite file."""
+    """A reader of one operator of a .tflite file."""
 
     def __init__(self, model: bytes, content: Any, operator: Operator, entry: Any, index: int, source: str) -> None:
         self._model = model
@@ -358,7 +358,7 @@ class _Reader:
         }
 
     def _products(self, weights: np.ndarray, sums_over: tuple[int, ...]) -> dict[str, Any]:
-        """Weights with their bias and the factors of their sums; `sums_over` are the axes of one sum."""
+        """Return weights, bias, and the factors of the sums; `sums_over` are the axes of one sum."""
         tensor = self._operator.inputs[1]
         in_scale, in_zero_point = self._quantization(self._operator.inputs[0])
         out_scale, _ = self._quantization(self._operator.outputs[0])
@@ -388,7 +388,7 @@ class _Reader:
             raise ValueError(f"{self._where}: {what}: a factor of 2^{shift} does not fit into 32 bits")
 
     def _weights(self, axis: int, rank: int) -> np.ndarray:
-        """The weights as an array, checked: int8, constant, without zero points, one scale or one a channel."""
+        """Return the weights, which must be int8 constants without zero points, with 1 scale or 1 a channel."""
         tensor = self._operator.inputs[1]
         where = f"{self._where}: tensor {tensor.index}, the weights,"
         if tensor.dtype != "int8" or not tensor.data_bytes:
@@ -436,7 +436,7 @@ class _Reader:
         return _quantization(tensor, self._where)
 
     def _range(self, function: int) -> tuple[int, int]:
-        """The range that an activation function leaves, in steps of the output."""
+        """Return the range to which an activation function clips, in steps of the output."""
         if function not in _LIMITS:
             raise ValueError(f"{self._where}: unknown activation function {function}")
         scale, zero_point = self._quantization(self._operator.outputs[0])
@@ -461,13 +461,13 @@ def _quantization(tensor: Tensor, where: str) -> tuple[float, int]:
 
 
 def _steps(value: float, scale: float) -> int:
-    """Steps of a real value, divided in single precision, halves away from zero."""
+    """Return a real value in steps of `scale`, divided in single precision and rounded half away from zero."""
     steps = float(np.float32(value) / np.float32(scale))
     return int(math.copysign(math.floor(abs(steps) + 0.5), steps))
 
 
 def _extent(size: int, window: int, step: int, *, same: bool) -> tuple[int, int]:
-    """Output values along one axis, and the padding before the first."""
+    """Return the number of output values along one axis, and the padding before the first input value."""
     if not same:
         return (size - window) // step + 1, 0
     count = -(-size // step)

@@ -1,10 +1,12 @@
-"""Where each tensor lies in one arena: buffers that are never alive together share bytes, and some that are do, too.
+"""Plan where each buffer lies in one arena.
 
-Of two buffers that are alive at the same time, one must lie a certain distance before the other: its size, or, where
-an operator may write its output over its input, only the lead that keeps its writes behind its reads. Packing them is
-a disjunctive scheduling problem (offsets for times, distances for durations). Placing the buffers one by one, each as
-low as what is already placed allows, finds a smallest arena for some order: that in which an optimal arena holds them.
-So the search is one over orders: all of them where there are few, else good ones and their neighbours.
+Buffers that are never alive at the same time share bytes. Of two that are, one must start a certain distance before the
+other: its size, or less where an operator may write its output over its input. That distance, the lead, keeps the
+operator's writes behind its reads. Packing such buffers is a disjunctive scheduling problem (offsets for times,
+distances for durations).
+
+Placing each buffer at its lowest free offset is optimal for at least one order: that of an optimal arena's offsets. So
+only orders are searched: all of them if there are few buffers, else good ones and their neighbours.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_ALIGNMENT = 4  # of every offset
 _EXACT = 7  # buffers up to which every order is tried
-_MOVES = 2000  # of the search among more
+_MOVES = 2000  # of the search among more buffers
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Overlap:
-    """The output of an operator may lie over an input that nobody reads later, if it starts `lead` bytes before it.
+    """An output that may overwrite an input which no later operator reads, if it starts `lead` bytes before it.
 
-    The operator goes through both from the low end to the high one. A lead of 0 allows the same place.
+    The operator reads and writes from low addresses to high ones. A lead of 0 allows the same offset.
     """
 
     output: str
@@ -40,33 +43,23 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Plan:
-    """Places in an arena of `size` bytes; no arena for these buffers can be smaller than `bound`."""
+    """Offsets in an arena of `size` bytes; no arena for these buffers can be smaller than `bound`."""
 
     offsets: dict[str, int]
     size: int
     bound: int
 
 
-def plan(
-    buffers: Sequence[Buffer],
-    overlaps: Sequence[Overlap],
-    fixed: Mapping[str, int] | None = None,
-    alignment: int = 4,
-) -> Plan:
-    """Place `buffers` in an arena that is as small as the search finds it; the same input gives the same plan.
+def plan(buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> Plan:
+    """Return the offsets of `buffers` in the smallest arena that the search finds; equal input gives equal plans.
 
-    Optimal for up to seven buffers that are not fixed, and wherever `Plan.size` equals `Plan.bound`.
+    The arena is optimal for up to seven buffers, and whenever `Plan.size` equals `Plan.bound`.
 
     Args:
-        buffers: any order, names differ.
-        overlaps: an overlap counts where the input's last operator is the output's first, else it is ignored.
-        fixed: offsets that are given.
-        alignment: of every offset that is not given.
-
-    Raises:
-        ValueError: two buffers of one name, a name without a buffer, a negative number, fixed buffers in conflict.
+        buffers: in any order; names differ.
+        overlaps: of buffers in `buffers`; ignored unless the input's last operator is the output's first.
     """
-    problem = _Problem(buffers, overlaps, dict(fixed or {}), alignment)
+    problem = _Problem(buffers, overlaps)
     bound = problem.bound()
     offsets = problem.search(bound)
     found = Plan({buffer.name: offsets[buffer.name] for buffer in buffers}, problem.size(offsets), bound)
@@ -75,10 +68,10 @@ def plan(
 
 
 def check(found: Plan, buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> None:
-    """Verify that no operator finds a byte overwritten that it or a later one still reads.
+    """Verify that no byte is overwritten before its last operator has read it.
 
     Raises:
-        ValueError: naming the buffers at fault.
+        ValueError: two buffers are too near to each other, or one lies outside the arena; names them.
     """
     leads = _leads(buffers, overlaps)
     for buffer in buffers:
@@ -89,69 +82,56 @@ def check(found: Plan, buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -
         for other in buffers[number + 1 :]:
             if _together(one, other) and not _apart(found.offsets, leads, one, other):
                 places = " and ".join(f"{b.name} at {found.offsets[b.name]}, {b.size} bytes" for b in (one, other))
-                raise ValueError(f"{places} are in each other's way")
+                raise ValueError(f"{places} overlap")
 
 
 class _Problem:
     """Distances between buffers that are alive together, and the search for an order."""
 
-    def __init__(
-        self, buffers: Sequence[Buffer], overlaps: Sequence[Overlap], fixed: dict[str, int], alignment: int
-    ) -> None:
-        _check_input(buffers, overlaps, fixed, alignment)
+    def __init__(self, buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> None:
         self.buffers = {buffer.name: buffer for buffer in buffers}
-        self.fixed = fixed
-        self.alignment = alignment
-        self.leads = _leads(buffers, overlaps)
-        self.before = _distances(buffers, self.leads)
-        for one in fixed:
-            for other in self.before[one].keys() & fixed.keys():
-                if not _apart(fixed, self.leads, self.buffers[one], self.buffers[other]):
-                    raise ValueError(f"fixed: {one} at {fixed[one]} and {other} at {fixed[other]} are in conflict")
+        self.before = _distances(buffers, _leads(buffers, overlaps))
 
     def size(self, offsets: Mapping[str, int]) -> int:
         return max((offset + self.buffers[name].size for name, offset in offsets.items()), default=0)
 
     def bound(self) -> int:
-        """Return the largest arena that the buffers alive at one operator need, all others left out."""
-        largest = self.size(self.fixed)
+        """Return the largest of the arenas that the buffers alive at each operator need by themselves."""
+        largest = 0
         tried: set[frozenset[str]] = set()
         for step in sorted({buffer.first for buffer in self.buffers.values()}):
-            alive = {name for name, buffer in self.buffers.items() if buffer.first <= step <= buffer.last}
-            free = frozenset(alive - self.fixed.keys())
-            if free in tried or len(free) > _EXACT:
+            alive = frozenset(name for name, buffer in self.buffers.items() if buffer.first <= step <= buffer.last)
+            if alive in tried or len(alive) > _EXACT:
                 continue
-            tried.add(free)
-            here = {name: offset for name, offset in self.fixed.items() if name in alive}
-            largest = max(largest, self.size(self._exact(here, sorted(free), largest)))
+            tried.add(alive)
+            largest = max(largest, self.size(self._exact(sorted(alive), largest)))
         return largest
 
     def search(self, bound: int) -> dict[str, int]:
-        """Return the offsets of the best order found, at once where one meets `bound`."""
-        free = [name for name in self.buffers if name not in self.fixed]
-        if len(free) <= _EXACT:
-            return self._exact(self.fixed, free, bound)
-        orders = [sorted(free, key=lambda name: -self.buffers[name].size), *self._backwards(free)]
+        """Return the offsets of the best order found; stop at the first that needs no more than `bound` bytes."""
+        if len(self.buffers) <= _EXACT:
+            return self._exact(list(self.buffers), bound)
+        orders = [sorted(self.buffers, key=lambda name: -self.buffers[name].size), *self._backwards()]
         placed = [self._place_all(order) for order in orders]
         best = min(range(len(orders)), key=lambda number: self.size(placed[number]))
         return self._improve(orders[best], placed[best], bound)
 
-    def _backwards(self, free: list[str]) -> list[list[str]]:
+    def _backwards(self) -> list[list[str]]:
         """Return orders from the last operator to the first, so that outputs lie before inputs, small buffers last."""
-        # Reversed, not sorted downwards: of two that begin together, output and image, the one listed last comes first.
-        late = sorted(free, key=lambda name: self.buffers[name].first)[::-1]
-        largest = max(self.buffers[name].size for name in free)
+        # Reversed, not sorted downwards: of two buffers that begin together, the one listed last must come first.
+        late = sorted(self.buffers, key=lambda name: self.buffers[name].first)[::-1]
+        largest = max(buffer.size for buffer in self.buffers.values())
         return [sorted(late, key=lambda name: self.buffers[name].size * part < largest) for part in (2, 4, 8, 16, 64)]
 
     def _improve(self, order: list[str], offsets: dict[str, int], bound: int) -> dict[str, int]:
-        """Move buffers at the top of the arena, or those that they rest on, to other places in the order."""
+        """Return offsets of an order improved by moving buffers at the top of the arena, or those below them."""
         generator = np.random.default_rng(0)
         size = self.size(offsets)
         for _ in range(_MOVES):
             if size <= bound:
                 break
             top = next(name for name in order if offsets[name] + self.buffers[name].size == size)
-            around = [top, *(name for name in self.before[top] if name not in self.fixed)]
+            around = [top, *self.before[top]]
             moved = around[generator.integers(len(around))]
             trial = [name for name in order if name != moved]
             trial.insert(int(generator.integers(len(order))), moved)
@@ -160,10 +140,10 @@ class _Problem:
                 order, offsets, size = trial, placed, self.size(placed)
         return offsets
 
-    def _exact(self, fixed: dict[str, int], free: list[str], bound: int) -> dict[str, int]:
-        """Return the offsets of the best order of all, or the first that meets `bound`: branch and bound."""
+    def _exact(self, names: list[str], bound: int) -> dict[str, int]:
+        """Return the offsets of the best order of all, by branch and bound; stop at `bound` as `search` does."""
         best: dict[str, int] = {}
-        smallest = sum(self.buffers[name].size + self.alignment for name in free) + self.size(fixed) + 1
+        smallest = sum(self.buffers[name].size + _ALIGNMENT for name in names) + 1
 
         def extend(offsets: dict[str, int], size: int, rest: list[str]) -> None:
             nonlocal best, smallest
@@ -177,17 +157,17 @@ class _Problem:
                 end = max(size, offset + self.buffers[name].size)
                 extend({**offsets, name: offset}, end, [other for other in rest if other != name])
 
-        extend(dict(fixed), self.size(fixed), sorted(free, key=lambda name: -self.buffers[name].size))
+        extend({}, 0, sorted(names, key=lambda name: -self.buffers[name].size))
         return best
 
     def _place_all(self, order: Iterable[str]) -> dict[str, int]:
-        offsets = dict(self.fixed)
+        offsets: dict[str, int] = {}
         for name in order:
             offsets[name] = self._lowest(name, offsets)
         return offsets
 
     def _lowest(self, name: str, offsets: Mapping[str, int]) -> int:
-        """Return the lowest aligned offset that is in nobody's way."""
+        """Return the lowest aligned offset at a sufficient distance from the buffers already placed."""
         taken = sorted(  # open intervals that the offset must not lie in
             (offsets[other] - distance, offsets[other] + self.before[other][name])
             for other, distance in self.before[name].items()
@@ -196,12 +176,15 @@ class _Problem:
         offset = 0
         for low, high in taken:
             if low < offset < high:
-                offset = -(-high // self.alignment) * self.alignment
+                offset = -(-high // _ALIGNMENT) * _ALIGNMENT
         return offset
 
 
 def _distances(buffers: Sequence[Buffer], leads: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    """Return for each buffer how far it must lie before each buffer that it is alive with, if it lies before it."""
+    """Return, for each pair of buffers alive together, how many bytes the first must start before the second.
+
+    The distance counts if the first lies before the second: `found[first][second]`.
+    """
     before: dict[str, dict[str, int]] = {buffer.name: {} for buffer in buffers}
     for number, one in enumerate(buffers):
         for other in buffers[number + 1 :]:
@@ -232,21 +215,3 @@ def _leads(buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> dict[tuple
         for overlap in overlaps
         if named[overlap.input].last == named[overlap.output].first
     }
-
-
-def _check_input(
-    buffers: Sequence[Buffer], overlaps: Sequence[Overlap], fixed: Mapping[str, int], alignment: int
-) -> None:
-    names = [buffer.name for buffer in buffers]
-    if len(set(names)) < len(names):
-        raise ValueError(f"buffers of one name: {sorted(name for name in set(names) if names.count(name) > 1)}")
-    if unknown := ({name for o in overlaps for name in (o.output, o.input)} | fixed.keys()) - set(names):
-        raise ValueError(f"no buffer of the name {sorted(unknown)[0]}")
-    if alignment < 1:
-        raise ValueError(f"alignment {alignment} must be 1 or more")
-    for buffer in buffers:
-        if buffer.size < 0 or buffer.first < 0 or buffer.last < buffer.first:
-            raise ValueError(f"{buffer} must have a size of 0 or more, and a first operator before its last")
-    for what, value in [*fixed.items(), *((f"the lead of {o.output} over {o.input}", o.lead) for o in overlaps)]:
-        if value < 0:
-            raise ValueError(f"{what}: {value} must be 0 or more")

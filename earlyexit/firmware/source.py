@@ -1,39 +1,42 @@
-"""The C library of a network: a header, the network's constants and calls, and the kernels, as text.
+"""Generate the C library of a network: a header, the network's constants and calls, and the kernels.
 
-All segments share one arena and one plan: what a segment hands to the next stays where it was written.
+All segments share one arena and one plan: the features that a segment leaves for the next stay where they were written.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isclose, prod
 from pathlib import Path
 
 import numpy as np
 
-from earlyexit.common.pixels import Normalization
 from earlyexit.firmware import emit, layers
-from earlyexit.firmware.layers import Layer, Segment, Shape
+from earlyexit.firmware.layers import Layer, Segment
 from earlyexit.firmware.plan import Buffer, Overlap, Plan, plan
-from earlyexit.firmware.text import count, fill, float_literal, shape_text, signed, text_literal
-from earlyexit.tflite.segment import Quantization, quantize_images
+from earlyexit.firmware.text import count, fill, float_literal, origin, rows, shape_text, signed, text_literal
+from earlyexit.task import CLASSES
+from earlyexit.tflite.deployment import Deployment
 
 VERSION = "1"  # of the C interface
+NETWORK, KERNELS = "ee_network.c", "ee_kernels.c"
+LIBRARY = ("ee.h", NETWORK, "ee_kernels.h", KERNELS)
+"""Names of the library's files."""
 EXAMPLE = Path(__file__).with_name("examples") / "example_main.c"
 
 _KERNELS = Path(__file__).with_name("kernels")
-_LOGITS = "logits"  # the caller's, not in the arena
+_LOGITS = "logits"  # a buffer of the caller's, outside the arena
 
 
 @dataclass(frozen=True)
 class Step:
-    """A layer at its place in the network.
+    """A layer of the network with its buffers.
 
     Attributes:
-        segment: its number, from 0.
+        segment: number of its segment, from 0.
         layer: what runs.
-        inputs, output, scratch: names of buffers; the logits' is no buffer, scratch is None where none is needed.
+        inputs, output, scratch: names of buffers; "logits" lies outside the arena; scratch is None if none is needed.
     """
 
     segment: int
@@ -44,19 +47,19 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Identifier of the layer in C."""
+        """The identifier of the layer in C."""
         return f"segment{self.segment}_{self.layer.name}"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies.
+    """The arena of a network and the layers that work in it.
 
     Attributes:
-        segments: the network.
-        steps: its layers, one segment behind the other.
-        buffers, plan: what lies in the arena, and where.
-        inputs: name of the buffer that holds each segment's input; the first is the image's.
+        segments: of the network, in order.
+        steps: the layers of all segments, in order.
+        buffers, plan: of the arena.
+        inputs: name of the buffer that holds each segment's input; the first holds the image.
     """
 
     segments: list[Segment]
@@ -67,75 +70,80 @@ class Layout:
 
 
 def read(models: Sequence[bytes]) -> list[Segment]:
-    """Return the .tflite files `models` as segments that fit one behind the other.
+    """Return the segments in the .tflite files `models`; the features of each are the input of the next.
 
     Raises:
-        ValueError: as `layers.read`; or naming the segment that does not leave what the next one takes, or whose
-            logits are not two.
+        ValueError: as `layers.read`; or a segment has not two logits, or its features are not the next one's input.
     """
-    segments = [layers.read(model, f"segment{number}.tflite") for number, model in enumerate(models, start=1)]
-    for number, segment in enumerate(segments, start=1):
-        source = f"segment{number}.tflite"
+    names = [f"segment{number}.tflite" for number in range(1, len(models) + 1)]
+    segments = list(map(layers.read, models, names))
+    for number, (segment, source) in enumerate(zip(segments, names, strict=True), start=1):
         if segment.sizes[segment.logits] != 2:
             raise ValueError(f"{source}: {segment.sizes[segment.logits]} logits, expected 2")
         if (segment.features is None) != (number == len(segments)):
-            raise ValueError(f"{source}: all segments but the last leave features, the last leaves none")
-    for number, (one, other) in enumerate(pairwise(segments), start=1):
-        left, taken = _left(one), _taken(other)
-        if not left.fits(taken):
-            raise ValueError(f"segment{number}.tflite leaves {left}, segment{number + 1}.tflite takes {taken}")
+            raise ValueError(f"{source}: all segments but the last must have features, the last must have none")
+    for (one, first), (other, second) in pairwise(zip(segments, names, strict=True)):
+        _check_handover(one, other, (first, second))
     return segments
 
 
 def lay_out(segments: Sequence[Segment]) -> Layout:
-    """Plan one arena for all segments."""
-    book = _Book()
+    """Return one arena for all segments."""
     steps: list[Step] = []
     inputs = ["image"]
-    book.write("image", segments[0].sizes[segments[0].input], 0)
+    buffers = {"image": Buffer("image", segments[0].sizes[segments[0].input], 0, 0)}
+    overlaps: list[Overlap] = []
     for number, segment in enumerate(segments):
         names = {segment.input: inputs[-1], segment.logits: _LOGITS}
         for layer in segment.layers:
-            steps.append(_step(number, layer, names, segment.sizes, book, len(steps)))
+            step, now = _step(number, layer, names), len(steps)
+            steps.append(step)
+            for name in step.inputs:
+                buffers[name] = replace(buffers[name], last=now)
+            if step.output != _LOGITS:
+                buffers[step.output] = Buffer(step.output, segment.sizes[layer.output], now, now)
+                leads = emit.leads(layer).items()
+                overlaps += [Overlap(step.output, step.inputs[place], lead) for place, lead in leads]
+            if step.scratch is not None:
+                buffers[step.scratch] = Buffer(step.scratch, emit.scratch_bytes(layer), now, now)
         if segment.features is not None:
             inputs.append(names[segment.features])
-            book.read(names[segment.features], len(steps))
-    buffers = [Buffer(name, book.sizes[name], book.first[name], book.last[name]) for name in book.sizes]
-    return Layout(list(segments), steps, buffers, plan(buffers, book.overlaps), inputs)
+            buffers[inputs[-1]] = replace(buffers[inputs[-1]], last=len(steps))
+    listed = list(buffers.values())
+    return Layout(list(segments), steps, listed, plan(listed, overlaps), inputs)
 
 
-def generate(
-    models: Sequence[bytes],
-    names: Sequence[str],
-    thresholds: Sequence[int],
-    percentile: int | None,
-    labels: Sequence[str],
-    pixels: Normalization,
-) -> dict[str, str]:
-    """Return the C library of a network: the text of ee.h, ee_network.c, ee_kernels.h and ee_kernels.c by file name.
+def generate(network: Deployment, thresholds: Sequence[int], percentile: int | None = None) -> dict[str, str]:
+    """Return the C library of `network`: the text of each file of `LIBRARY`, by name.
 
     Args:
-        models: content of each segment's INT8 .tflite file, in order.
-        names: of the classifiers, one a segment.
-        thresholds: default margin of each early exit, -1 to 255.
-        percentile: that the thresholds come from, for the header; None where they come from elsewhere.
-        labels: of the two classes.
-        pixels: what the network saw of a pixel in training.
+        network: INT8 segments.
+        thresholds: default threshold of each early exit, an integer margin from -1 to 255.
+        percentile: the one that the thresholds belong to, for the header; None if they belong to none.
 
     Raises:
-        ValueError: what the kernels do not know (see `layers.read`), segments that do not fit one behind the other, or
-            numbers of names, thresholds and labels that do not fit the segments.
+        ValueError: the kernels do not support a segment (see `layers.read`), the segments do not fit together (see
+            `read`), or the thresholds do not fit the network (see `check_thresholds`).
     """
-    check_defaults(models, names, thresholds, labels)
-    layout = lay_out(read(models))
-    digest = hashlib.sha256(b"".join(models)).hexdigest()
-    defaults = None if percentile is None else f"percentile {percentile} of the calibration images"
-    return {
-        "ee.h": _header(layout, digest, names, thresholds, labels, defaults),
-        "ee_network.c": _network(layout, names, labels, _pixels(layout.segments[0], pixels)),
-        "ee_kernels.h": (_KERNELS / "ee_kernels.h").read_text(encoding="utf-8"),
-        "ee_kernels.c": (_KERNELS / "ee_kernels.c").read_text(encoding="utf-8"),
-    }
+    check_thresholds(network, thresholds)
+    layout = lay_out(read(network.models))
+    kernels = [(_KERNELS / name).read_text(encoding="utf-8") for name in LIBRARY[2:]]
+    texts = _header(layout, network, thresholds, percentile), _network(layout, network), *kernels
+    return dict(zip(LIBRARY, texts, strict=True))
+
+
+def check_thresholds(network: Deployment, thresholds: Sequence[int]) -> None:
+    """Verify that there is a threshold for each early exit of `network`, each from -1 to 255.
+
+    Raises:
+        ValueError: the number of thresholds is wrong, or one is outside the range.
+    """
+    exits = network.names[:-1]
+    if len(thresholds) != len(exits):
+        raise ValueError(f"{count(len(thresholds), 'threshold')} for {count(len(exits), 'early exit')}")
+    for name, threshold in zip(exits, thresholds, strict=True):
+        if not -1 <= threshold <= 255:
+            raise ValueError(f"threshold {threshold} of {name} is outside -1..255")
 
 
 def flash_bytes(layout: Layout) -> int:
@@ -143,55 +151,26 @@ def flash_bytes(layout: Layout) -> int:
     return sum(emit.flash_bytes(step.layer) for step in layout.steps)
 
 
-@dataclass
-class _Book:
-    """Sizes and lifetimes of buffers while the steps are gone through."""
-
-    sizes: dict[str, int] = field(default_factory=dict)
-    first: dict[str, int] = field(default_factory=dict)
-    last: dict[str, int] = field(default_factory=dict)
-    overlaps: list[Overlap] = field(default_factory=list)
-
-    def write(self, name: str, size: int, step: int) -> None:
-        self.sizes[name], self.first[name], self.last[name] = size, step, step
-
-    def read(self, name: str, step: int) -> None:
-        self.last[name] = step
-
-
-def _step(number: int, layer: Layer, names: dict[int, str], sizes: dict[int, int], book: _Book, position: int) -> Step:
+def _step(number: int, layer: Layer, names: dict[int, str]) -> Step:
+    """Return the layer with its buffers; add its output to `names`, the buffers of a segment's activations."""
     inputs = tuple(names[tensor] for tensor in layer.inputs)
-    for name in set(inputs) - {_LOGITS}:
-        book.read(name, position)
-    output = names.setdefault(layer.output, f"segment{number}_{layer.name}")
-    if output != _LOGITS:
-        book.write(output, sizes[layer.output], position)
-        book.overlaps += [Overlap(output, inputs[which], lead) for which, lead in emit.leads(layer).items()]
-    scratch = f"segment{number}_{layer.name} scratch" if emit.scratch_bytes(layer) else None
-    if scratch is not None:
-        book.write(scratch, emit.scratch_bytes(layer), position)
-    return Step(number, layer, inputs, output, scratch)
+    name = f"segment{number}_{layer.name}"
+    output = names.setdefault(layer.output, name)
+    return Step(number, layer, inputs, output, f"{name} scratch" if emit.scratch_bytes(layer) else None)
 
 
-def _header(
-    layout: Layout,
-    digest: str,
-    names: Sequence[str],
-    thresholds: Sequence[int],
-    labels: Sequence[str],
-    defaults: str | None,
-) -> str:
+def _header(layout: Layout, network: Deployment, thresholds: Sequence[int], percentile: int | None) -> str:
     first = layout.segments[0]
     height, width, channels = first.shapes[first.input]
-    exits = len(names) - 1
+    names, exits = network.names, len(thresholds)
     return fill(
         "ee.h",
-        title=f"{count(len(names), 'segment')}, {count(exits, 'early exit')}, {len(labels)} classes",
-        digest=digest,
+        title=f"{count(len(names), 'segment')}, {count(exits, 'early exit')}, {len(CLASSES)} classes",
+        digest=hashlib.sha256(b"".join(network.models)).hexdigest(),
         version=VERSION,
         segments=len(names),
         exits=exits,
-        classes=len(labels),
+        classes=len(CLASSES),
         arena=layout.plan.size,
         flash=flash_bytes(layout),
         height=height,
@@ -202,7 +181,7 @@ def _header(
         zero_point=first.input_zero_point,
         features=_feature_macros(layout),
         logits=_logits_macros(layout, names),
-        thresholds=_threshold_macros(names, thresholds, defaults),
+        thresholds=_threshold_macros(names, thresholds, percentile),
     )
 
 
@@ -221,32 +200,32 @@ def _logits_macros(layout: Layout, names: Sequence[str]) -> str:
         "/* Scale of each classifier's logits: the label's softmax probability is 1 / (1 + exp(-margin * scale)). */"
     ]
     for number, (name, segment) in enumerate(zip(names, layout.segments, strict=True)):
-        last = next(layer for layer in segment.layers if layer.output == segment.logits)
-        lines.append(f"#define EE_LOGITS_{number}_SCALE {float_literal(last.scale)} /* {name} */")
+        scale = _writer(segment, segment.logits).scale
+        lines.append(f"#define EE_LOGITS_{number}_SCALE {float_literal(scale)} /* {name} */")
     return "\n".join(lines) + "\n"
 
 
-def _threshold_macros(names: Sequence[str], thresholds: Sequence[int], defaults: str | None) -> str:
+def _threshold_macros(names: Sequence[str], thresholds: Sequence[int], percentile: int | None) -> str:
     if not thresholds:
         return ""
-    lines = [f"/* Default thresholds{f': {defaults}' if defaults else ''}. */"]
+    lines = [f"/* Default thresholds{origin(percentile)}. */"]
     for number, (name, threshold) in enumerate(zip(names, thresholds, strict=False)):
         lines.append(f"#define EE_THRESHOLD_{number} {signed(threshold)} /* {name} */")
     return "\n".join(lines) + "\n"
 
 
-def _network(layout: Layout, names: Sequence[str], labels: Sequence[str], quantize: str) -> str:
-    segments = range(len(names))
+def _network(layout: Layout, network: Deployment) -> str:
+    segments = range(len(network.names))
     return fill(
-        "ee_network.c",
-        summary=_summary(layout, names),
+        NETWORK,
+        summary=_summary(layout, network.names),
         map=_map(layout),
         code="\n".join(_constants(step, layout) for step in layout.steps)
         + "\n"
         + "\n".join(_run(number, layout) for number in segments),
-        labels=", ".join(text_literal(label) for label in labels),
+        labels=", ".join(text_literal(label) for label in CLASSES),
         table="\n".join(_entry(number, layout) for number in segments),
-        quantize=quantize,
+        quantize=_quantize(network),
     )
 
 
@@ -263,7 +242,7 @@ def _summary(layout: Layout, names: Sequence[str]) -> str:
 
 
 def _map(layout: Layout) -> str:
-    """Return the arena as a comment, in the order in which buffers come to life."""
+    """Return a comment that lists the buffers of the arena, in the order in which they are first written."""
     lines = [
         f" * Arena of {layout.plan.size} bytes; of each buffer the bytes and the layers, counted through all segments,",
         " * between which it is in use. Buffers share bytes where one is read for the last time while the other is",
@@ -303,14 +282,13 @@ def _entry(number: int, layout: Layout) -> str:
     return f"    {{run_segment{number}, {layout.plan.offsets[name]}, {size}, {threshold}}},"
 
 
-def _pixels(first: Segment, normalization: Normalization) -> str:
-    """Return the body of ee_quantize: a subtraction where that is what quantization amounts to, else a table."""
-    pixels = np.arange(256, dtype=np.uint8)
-    levels = quantize_images(pixels, normalization, Quantization(first.input_scale, first.input_zero_point))
+def _quantize(network: Deployment) -> str:
+    """Return the body of ee_quantize: a subtraction if quantization comes down to one, else a table."""
+    levels = network.quantize(np.arange(256, dtype=np.uint8))
     if np.array_equal(levels, np.arange(-128, 128)):
         return "    return (int8_t)(pixel - 128);"
-    rows = ["        " + ", ".join(str(level) for level in row) + "," for row in levels.reshape(-1, 16).tolist()]
-    return "\n".join(["    static const int8_t levels[256] = {", *rows, "    };", "", "    return levels[pixel];"])
+    table = rows(levels.tolist(), indent=8)
+    return f"    static const int8_t levels[256] = {{\n{table}\n    }};\n\n    return levels[pixel];"
 
 
 def _place(name: str, arena: Plan) -> str:
@@ -325,48 +303,19 @@ def _title(step: Step) -> str:
     return f"{step.name}: {layer.operator} {shape_text(layer.in_shape)} -> {shape_text(layer.out_shape)}"
 
 
-@dataclass(frozen=True)
-class _Tensor:
-    shape: Shape
-    scale: float
-    zero_point: int
-
-    def __str__(self) -> str:
-        return f"{shape_text(self.shape)} of scale {self.scale} and zero point {self.zero_point}"
-
-    def fits(self, other: "_Tensor") -> bool:
-        # TensorFlow's quantizer finds the same range twice, and may round its scale in two ways.
-        exact = (self.shape, self.zero_point) == (other.shape, other.zero_point)
-        return exact and isclose(self.scale, other.scale, rel_tol=1e-6)
-
-
-def _left(segment: Segment) -> _Tensor:
-    assert segment.features is not None
-    layer = next((layer for layer in segment.layers if layer.output == segment.features), None)
-    if layer is None:
-        return _taken(segment)
-    return _Tensor(segment.shapes[segment.features], layer.scale, layer.zero_point)
+def _check_handover(one: Segment, other: Segment, names: Sequence[str]) -> None:
+    """Verify that the features of a segment are the input of the next: shape, zero point and scale."""
+    writer = _writer(one, one.features)
+    left = writer.out_shape, writer.zero_point, writer.scale
+    taken = other.shapes[other.input], other.input_zero_point, other.input_scale
+    # TensorFlow's quantizer computes the same scale twice, and may round it in two ways.
+    if left[:2] != taken[:2] or not isclose(left[2], taken[2], rel_tol=1e-6):
+        said = [
+            f"{shape_text(shape)} of scale {scale} and zero point {zero_point}"
+            for shape, zero_point, scale in (left, taken)
+        ]
+        raise ValueError(f"{names[0]} leaves {said[0]}, {names[1]} takes {said[1]}")
 
 
-def _taken(segment: Segment) -> _Tensor:
-    return _Tensor(segment.shapes[segment.input], segment.input_scale, segment.input_zero_point)
-
-
-def check_defaults(
-    models: Sequence[bytes], names: Sequence[str], thresholds: Sequence[int], labels: Sequence[str]
-) -> None:
-    """Verify that names, thresholds and labels fit the segments.
-
-    Raises:
-        ValueError: numbers that do not fit, or a threshold outside -1..255.
-    """
-    if not models or len(names) != len(models) or len(thresholds) != len(models) - 1:
-        raise ValueError(
-            f"{len(names)} names and {len(thresholds)} thresholds for {count(len(models), 'segment')}; "
-            "expected a name for each segment, and a threshold for each but the last"
-        )
-    if len(labels) != 2:
-        raise ValueError(f"{len(labels)} labels, expected 2")
-    for name, threshold in zip(names, thresholds, strict=False):
-        if not -1 <= threshold <= 255:
-            raise ValueError(f"threshold {threshold} of {name} is outside -1..255")
+def _writer(segment: Segment, tensor: int | None) -> Layer:
+    return next(layer for layer in segment.layers if layer.output == tensor)

@@ -1,16 +1,17 @@
-"""The segments for those who stay with TensorFlow Lite Micro (TFLM): C arrays, and a table of what goes with each."""
+"""Generate C arrays of the segments for TensorFlow Lite Micro (TFLM), and a table of their properties."""
 
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
-from earlyexit.firmware.source import check_defaults
-from earlyexit.firmware.text import fill, float_literal, shape_text, text_literal
+from earlyexit.firmware.source import check_thresholds
+from earlyexit.firmware.text import fill, float_literal, origin, rows, shape_text, text_literal
+from earlyexit.task import CLASSES
 from earlyexit.tflite import arena, reader
+from earlyexit.tflite.deployment import Deployment
 
 EXAMPLE = Path(__file__).with_name("examples") / "example_main.cc"
 
-_PER_LINE = 16  # bytes
 _FUNCTIONS = {
     "ADD": "AddAdd",
     "CONV_2D": "AddConv2D",
@@ -20,35 +21,27 @@ _FUNCTIONS = {
 }
 
 
-def generate(
-    models: Sequence[bytes],
-    names: Sequence[str],
-    thresholds: Sequence[int],
-    percentile: int | None,
-    labels: Sequence[str],
-) -> dict[str, str]:
-    """Return C files by name: ee_tflm.h, ee_tflm.c and for each segment segmentN.c, N from 0.
+def generate(network: Deployment, thresholds: Sequence[int], percentile: int | None = None) -> dict[str, str]:
+    """Return C files by name: ee_tflm.h, ee_tflm.c, and segmentN.c for each segment, N from 0.
 
     TFLM itself measures the arena of each segment, which takes a fraction of a second a segment.
 
     Args:
-        models: content of each segment's INT8 .tflite file, in order.
-        names: of the classifiers, one a segment.
-        thresholds: default margin of each early exit, -1 to 255.
-        percentile: that the thresholds come from, for the header; None where they come from elsewhere.
-        labels: of the two classes.
+        network: INT8 segments.
+        thresholds: default threshold of each early exit, an integer margin from -1 to 255.
+        percentile: the one that the thresholds belong to, for the header; None if they belong to none.
 
     Raises:
-        ValueError: TFLM cannot load a segment, or numbers of names, thresholds and labels that do not fit the segments.
+        ValueError: TFLM cannot load a segment, or the thresholds do not fit the network.
     """
-    check_defaults(models, names, thresholds, labels)
-    arenas = [arena.measure(model).total for model in models]
+    check_thresholds(network, thresholds)
+    arenas = [arena.measure(model).total for model in network.models]
     files = {
-        "ee_tflm.h": _header(models, arenas, percentile),
-        "ee_tflm.c": _table(models, names, thresholds, labels, arenas),
+        "ee_tflm.h": _header(network.models, arenas, percentile),
+        "ee_tflm.c": _table(network, thresholds, arenas),
     }
-    for number, (model, name) in enumerate(zip(models, names, strict=True)):
-        files[f"segment{number}.c"] = _array(model, number, name)
+    for number, (model, name) in enumerate(zip(network.models, network.names, strict=True)):
+        files[f"segment{number}.c"] = _segment(model, number, name)
     return files
 
 
@@ -69,38 +62,25 @@ def _header(models: Sequence[bytes], arenas: Sequence[int], percentile: int | No
         features=max(_features(model)[1] for model in models),
         operators=len(operators),
         adds=" || \\\n".join(f"     (resolver).{_FUNCTIONS[name]}() != kTfLiteOk" for name in operators),
-        source="" if percentile is None else f": percentile {percentile} of the calibration images",
+        source=origin(percentile),
     )
 
 
-def _table(
-    models: Sequence[bytes],
-    names: Sequence[str],
-    thresholds: Sequence[int],
-    labels: Sequence[str],
-    arenas: Sequence[int],
-) -> str:
-    rows = []
-    for number, (model, name, limit) in enumerate(zip(models, names, [*thresholds, -1], strict=True)):
+def _table(network: Deployment, thresholds: Sequence[int], arenas: Sequence[int]) -> str:
+    arrays, lines = [], []
+    for number, model in enumerate(network.models):
         logits = _logits(model)
         place, size = _features(model)
-        values = f"{len(model)}, {arenas[number]}, {size}, {logits}, {place}, {limit}"
-        rows.append(f"    {{ee_tflm_segment{number}, {values}}}, /* {name} */")
-    arrays = [f"extern const uint8_t ee_tflm_segment{number}[{len(model)}];" for number, model in enumerate(models)]
-    return fill(
-        "ee_tflm.c",
-        arrays="\n".join(arrays),
-        rows="\n".join(rows),
-        labels=", ".join(text_literal(label) for label in labels),
-    )
+        values = f"{len(model)}, {arenas[number]}, {size}, {logits}, {place}, {[*thresholds, -1][number]}"
+        lines.append(f"    {{ee_tflm_segment{number}, {values}}}, /* {network.names[number]} */")
+        arrays.append(f"extern const uint8_t ee_tflm_segment{number}[{len(model)}];")
+    labels = ", ".join(text_literal(label) for label in CLASSES)
+    return fill("ee_tflm.c", arrays="\n".join(arrays), rows="\n".join(lines), labels=labels)
 
 
-def _array(model: bytes, number: int, name: str) -> str:
-    rows = [
-        "    " + ", ".join(f"0x{byte:02x}" for byte in model[start : start + _PER_LINE]) + ","
-        for start in range(0, len(model), _PER_LINE)
-    ]
-    return fill("segment.c", number=number, name=name, bytes=len(model), layers=_layers(model), rows="\n".join(rows))
+def _segment(model: bytes, number: int, name: str) -> str:
+    table = rows([f"0x{byte:02x}" for byte in model], indent=4)
+    return fill("segment.c", number=number, name=name, bytes=len(model), layers=_layers(model), rows=table)
 
 
 def _layers(model: bytes) -> str:
@@ -112,13 +92,13 @@ def _layers(model: bytes) -> str:
 
 
 def _logits(model: bytes) -> int:
-    """Return which output holds the logits: the one of the smaller rank."""
+    """Return the number of the output that holds the logits: the one of the smaller rank."""
     _, outputs = reader.interface(model)
     return min(range(len(outputs)), key=lambda place: len(outputs[place].shape))
 
 
 def _features(model: bytes) -> tuple[int, int]:
-    """Return which output holds the features, and their bytes; -1 and 0 for the last segment."""
+    """Return the number of the output that holds the features, and their bytes; -1 and 0 for the last segment."""
     _, outputs = reader.interface(model)
     if len(outputs) == 1:
         return -1, 0

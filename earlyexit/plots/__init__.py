@@ -1,1 +1,1 @@
-"""The figures. Each module makes the numbers of one figure (a table for `dvc plots`) and draws it."""
+"""Draw the figures. Each module makes a table of numbers, for `dvc plots`, and draws it."""

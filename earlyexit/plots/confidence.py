@@ -1,4 +1,4 @@
-"""How sure each early exit is of the val images, and how often right."""
+"""Draw how confident each early exit is of the val images, and how often it is right."""
 
 import math
 from collections.abc import Sequence
@@ -23,16 +23,17 @@ _COLOURS = {"right": style.RIGHT, "wrong": style.WRONG}
 
 
 def histograms(evaluation: Evaluation, names: Sequence[str], scales: Sequence[float]) -> pd.DataFrame:
-    """Return how many val images each early exit decides, rightly and wrongly, by confidence.
+    """Return the number of val images that each early exit classifies right and wrong, by confidence.
 
-    Bins are as wide as a whole number of steps of the INT8 margin, so that none is fuller for holding one more.
+    The width of a bin is a whole number of steps of the INT8 margin, so that every bin covers the same number of
+    margins.
 
     Args:
         evaluation: logits on the val split.
         names, scales: of the classifiers and of their INT8 logits, the final one's last.
 
     Returns:
-        exit, margin_low and margin_high (integer margins from the first, below the second), confidence_low and
+        a row for each bin. Columns: exit, margin_low (included) and margin_high (excluded), confidence_low and
         confidence_high (the same as probabilities), right, wrong.
     """
     parts = []
@@ -60,7 +61,7 @@ def histograms(evaluation: Evaluation, names: Sequence[str], scales: Sequence[fl
 
 @style.styled
 def draw(table: pd.DataFrame, thresholds: Thresholds, scales: Sequence[float], n: int) -> Figure:
-    """Draw what `histograms` returned, with the thresholds of Table I; `n` val images."""
+    """Draw the table of `histograms` over `n` val images, with the thresholds of Table I."""
     count = len(thresholds.exits)
     figure = style.figure(1.1 + 1.75 * count)
     panels = figure.subplots(count, squeeze=False, sharex=True)[:, 0]
@@ -75,9 +76,7 @@ def draw(table: pd.DataFrame, thresholds: Thresholds, scales: Sequence[float], n
     handles: list[Artist] = [Patch(color=colour, label=label) for label, colour in _COLOURS.items()]
     handles.append(Line2D([], [], color="black", ls="--", lw=1, label="threshold: leaves to the right of it"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    figure.suptitle(
-        f"Confidence of each early exit on n = {n:,} val images", x=0.01, ha="left", fontsize=10, weight="bold"
-    )
+    style.title(figure, f"Confidence of each early exit on n = {n:,} val images")
     return figure
 
 
@@ -111,7 +110,7 @@ def _draw_thresholds(axes: Axes, margins: dict[int, int], scale: float) -> None:
 
 
 def _draw_scale(axes: Axes) -> None:
-    """Label differences of logits with the probabilities that they stand for: near 1, these would all be one bin."""
+    """Label differences of logits with their probabilities: on a scale of these most images would be in one bin."""
     places = np.log(_TICKS / (1 - _TICKS))
     limit = axes.get_xlim()[1]
     shown = places <= limit

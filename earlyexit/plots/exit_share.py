@@ -1,4 +1,4 @@
-"""Where images leave, at the percentiles of Table I."""
+"""Draw where images leave, at the percentiles of Table I."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,12 @@ def shares(evaluation: Evaluation, thresholds: Thresholds, names: Sequence[str])
 
     Args:
         evaluation: logits on the val split.
-        thresholds: from the calibration split; its table says which percentiles.
+        thresholds: from the calibration split, with the percentiles of Table I.
         names: of the classifiers, the final one's last.
 
     Returns:
-        a row a percentile of the table; percentile, a column a classifier, early_exit_rate, paper_early_exit_rate.
+        a row for each percentile of Table I. Columns: percentile, one for each classifier, early_exit_rate,
+        paper_early_exit_rate.
     """
     rows = []
     for percentile in thresholds.table:
@@ -40,7 +41,7 @@ def shares(evaluation: Evaluation, thresholds: Thresholds, names: Sequence[str])
 
 @style.styled
 def draw(table: pd.DataFrame, names: Sequence[str], n: int) -> Figure:
-    """Draw what `shares` returned; `n` val images."""
+    """Draw the table of `shares` over `n` val images."""
     figure = style.figure(1.6 + 0.62 * len(table))
     axes = figure.subplots()
     left = pd.Series(0.0, index=table.index)

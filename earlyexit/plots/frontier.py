@@ -1,4 +1,4 @@
-"""Accuracy against speedup over all percentiles, with the paper's points."""
+"""Draw accuracy against speedup over all percentiles, with the paper's points."""
 
 import math
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from earlyexit.policy import decision
 
 
 def references(evaluation: Evaluation, over_percentiles: pd.DataFrame, table: Sequence[int]) -> pd.DataFrame:
-    """Return the points that stand out in the picture: the rows of Table I, ours and the paper's.
+    """Return the points that the figure marks: the rows of Table I, ours and the paper's.
 
     Args:
         evaluation: logits on the val split.
-        over_percentiles: what `earlyexit.frontier.curve` returned, as a table.
+        over_percentiles: rows of `evaluation.frontier.curve`.
         table: percentiles of Table I.
 
     Returns:
-        source ("ours" or "paper"), configuration, speedup (none for FP32), accuracy, accuracy_low, accuracy_high (none
-        for the paper's).
+        a row for each point. Columns: source ("ours" or "paper"), configuration, speedup (missing for FP32), accuracy,
+        accuracy_low, accuracy_high (missing for the paper's points).
     """
     fixed = {"fp32": (None, evaluation.fp32_early_exit[-1]), "int8_baseline": (1.0, evaluation.int8_baseline[0])}
     rows: list[tuple[Any, ...]] = []
@@ -42,7 +42,7 @@ def references(evaluation: Evaluation, over_percentiles: pd.DataFrame, table: Se
 
 @style.styled
 def draw(over_percentiles: pd.DataFrame, points: pd.DataFrame, n: int) -> Figure:
-    """Draw what `earlyexit.frontier.curve` and `references` returned; `n` val images."""
+    """Draw the rows of `evaluation.frontier.curve` and the table of `references`, over `n` val images."""
     figure = style.figure(5.2)
     axes = figure.subplots()
     ours, paper = (points[points["source"] == source].set_index("configuration") for source in ("ours", "paper"))
@@ -69,12 +69,11 @@ def _draw_curves(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _draw_ours(axes: Axes, ours: pd.DataFrame) -> None:
-    baseline = ours.loc["int8_baseline"]
-    errors = [[baseline["accuracy"] - baseline["accuracy_low"]], [baseline["accuracy_high"] - baseline["accuracy"]]]
+    baseline = ours.loc[["int8_baseline"]]
     axes.errorbar(
         baseline["speedup"],
         baseline["accuracy"],
-        errors,
+        style.whiskers(baseline, "accuracy"),
         fmt="s",
         ms=6,
         capsize=3,
@@ -98,7 +97,7 @@ def _draw_paper(axes: Axes, paper: pd.DataFrame) -> None:
 
 
 def _name(axes: Axes, points: pd.DataFrame, offset: int, colour: str) -> None:
-    """Label points; a label too near to the one before it goes one line further from the curve."""
+    """Label points; a label that would overlap the one before it moves one line away from the curve."""
     left, right = axes.get_xlim()
     line, before = 0, -math.inf
     for name, row in points.sort_values("speedup").iterrows():

@@ -1,4 +1,4 @@
-"""Where along the network INT8 loses precision."""
+"""Draw the layers at which INT8 loses precision."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from earlyexit.plots import style
 _KINDS = {"CONV_2D": "convolution", "DEPTHWISE_CONV_2D": "depthwise", "ADD": "addition"}
 _OTHER = "pooling, dense"
 _MARKERS = {"convolution": "o", "depthwise": "^", "addition": "D", _OTHER: "s"}
-# -128 stands for zero where nothing is negative.
+# A zero point of -128 means that no output is negative.
 _SIGNS = {"a layer alone, output ≥ 0": style.REFERENCE, "a layer alone, output of both signs": style.PAPER}
 _LINE: dict[str, Any] = {"marker": ".", "ms": 5, "lw": 1.4, "color": style.OURS}
 
 
 @style.styled
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what `layer_error.table` returned, as a table."""
+    """Draw the rows of `quantization.layer_error.table`."""
     figure = style.figure(4.6)
     axes = figure.subplots()
     _shade(axes, table)
@@ -40,7 +40,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _shade(axes: Axes, table: pd.DataFrame) -> None:
-    """Set the segments apart, each under the name of the classifier that it ends in."""
+    """Shade every other segment and name each by its classifier."""
     for place, (_, rows) in enumerate(table.groupby("segment")):
         first, last = rows["layer"].iloc[0] - 0.5, rows["layer"].iloc[-1] + 0.5
         shade = "0.95" if place % 2 else "white"

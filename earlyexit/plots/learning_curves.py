@@ -1,4 +1,4 @@
-"""Loss and accuracy over the three stages of training."""
+"""Draw loss and accuracy over the three stages of training."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,19 @@ _KEYS = ["stage", "epoch", "step"]
 
 
 def read(logs: Mapping[str, Path]) -> pd.DataFrame:
-    """Read what dvclive logged.
+    """Return the metrics that dvclive logged.
 
     Args:
-        logs: dvclive's folder of each stage of training, by the names of `STAGES`.
+        logs: dvclive's folder for each stage of `STAGES`.
 
     Returns:
-        a row an epoch, in order of the stages (epoch 0 where nothing was trained); stage, epoch, step (epochs of all
-        stages so far), and a column a metric: train_loss, train_exit1, calibration_exit1, ..., empty where a stage does
-        not log it.
+        a row for each epoch, in the order of the stages; epoch 0 if a stage trained nothing. Columns: stage, epoch,
+        step (epochs of all stages so far), and one for each metric: train_loss, train_exit1, calibration_exit1, ...;
+        missing if the stage does not log it.
 
     Raises:
         FileNotFoundError: a folder holds no metrics.
-        ValueError: a file of metrics is not of dvclive's columns.
+        ValueError: a file of metrics has other columns than dvclive's.
     """
     table = pd.concat([_read_stage(stage, folder) for stage, folder in logs.items()], ignore_index=True)
     table.insert(2, "step", range(1, len(table) + 1))
@@ -45,10 +45,10 @@ def read(logs: Mapping[str, Path]) -> pd.DataFrame:
 
 @style.styled
 def draw(table: pd.DataFrame, names: Sequence[str], train: int, calibration: int) -> Figure:
-    """Draw what `read` returned.
+    """Draw the table of `read`.
 
     Args:
-        table: what `read` returned.
+        table: metrics of each epoch.
         names: of the classifiers, the final one's last.
         train, calibration: images of the splits.
     """
@@ -89,13 +89,7 @@ def draw(table: pd.DataFrame, names: Sequence[str], train: int, calibration: int
         Line2D([], [], color="0.3", ls=ls, label=label) for ls, label in (("-", "calibration"), ("--", "train"))
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    figure.suptitle(
-        f"Training on n = {train:,} images, watched on {calibration:,} of the calibration split",
-        x=0.01,
-        ha="left",
-        fontsize=10,
-        weight="bold",
-    )
+    style.title(figure, f"Training on n = {train:,} images, watched on {calibration:,} of the calibration split")
     return figure
 
 

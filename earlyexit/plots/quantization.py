@@ -1,4 +1,4 @@
-"""What quantization costs each classifier."""
+"""Draw the accuracy that quantization costs each classifier."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ def accuracies(evaluation: Evaluation) -> pd.DataFrame:
     """Return the val accuracy of the baseline and of every classifier, FP32 and INT8.
 
     Returns:
-        classifier, fp32, fp32_low, fp32_high (95 % interval), int8, int8_low, int8_high, points: INT8's accuracy less
-        FP32's, in percentage points.
+        a row for each classifier. Columns: classifier, fp32, fp32_low, fp32_high (95 % interval), int8, int8_low,
+        int8_high, points (INT8's accuracy minus FP32's, in percentage points).
     """
     rows: list[dict[str, Any]] = []
     for name, found in report(evaluation).items():
@@ -35,11 +35,11 @@ def accuracies(evaluation: Evaluation) -> pd.DataFrame:
 
 @style.styled
 def draw(table: pd.DataFrame, n: int) -> Figure:
-    """Draw what `accuracies` returned; `n` val images."""
+    """Draw the table of `accuracies` over `n` val images."""
     figure = style.figure(3.4)
     axes = figure.subplots()
     for kind, (label, marker, colour, shift) in _LOOKS.items():
-        errors = [table[kind] - table[f"{kind}_low"], table[f"{kind}_high"] - table[kind]]
+        errors = style.whiskers(table, kind)
         axes.errorbar(table.index + shift, table[kind], errors, fmt=marker, ms=6, capsize=3, color=colour, label=label)
     tops = table[["fp32_high", "int8_high"]].max(axis=1)
     for place, top, points in zip(table.index, tops, table["points"], strict=True):

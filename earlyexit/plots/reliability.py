@@ -1,4 +1,4 @@
-"""Reliability diagrams: how often each classifier is right, by how sure it is."""
+"""Draw reliability diagrams: how often each classifier is right, by its confidence."""
 
 import math
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ _COLUMNS = 4
 
 
 def bins(evaluation: Evaluation, names: Sequence[str], scales: Sequence[float]) -> pd.DataFrame:
-    """Return what each classifier does in each bin of its confidence, the bins of the expected calibration error.
+    """Return the images and the accuracy of each classifier in each bin of the expected calibration error.
 
     Args:
         evaluation: logits on the val split.
         names, scales: of the classifiers and of their INT8 logits, the final one's last.
 
     Returns:
-        a row a bin; classifier, confidence_low (excluded, but of the first bin) and confidence_high, images,
-        right, confidence (their mean), accuracy, accuracy_low and accuracy_high (Wilson, 95 %; NaN of no images),
-        ece and auroc of the classifier.
+        a row for each bin. Columns: classifier, confidence_low (excluded, except in the first bin) and confidence_high,
+        images, right, confidence (mean), accuracy, accuracy_low and accuracy_high (Wilson, 95 %; NaN if there are no
+        images), ece and auroc of the classifier.
     """
     rows = []
     for name, scale, logits in zip(names, scales, evaluation.int8_early_exit, strict=True):
@@ -59,7 +59,7 @@ def bins(evaluation: Evaluation, names: Sequence[str], scales: Sequence[float]) 
 
 @style.styled
 def draw(table: pd.DataFrame, n: int) -> Figure:
-    """Draw what `bins` returned, a panel a classifier; `n` val images."""
+    """Draw the table of `bins` over `n` val images, a panel for each classifier."""
     colours = style.colours(list(table["classifier"].unique()))
     columns = min(len(colours), _COLUMNS)
     rows = math.ceil(len(colours) / columns)
@@ -83,9 +83,7 @@ def draw(table: pd.DataFrame, n: int) -> Figure:
     diagonal = Line2D([], [], ls="--", lw=1, color=style.REFERENCE, label="perfect calibration")
     point = Line2D([], [], ls="", marker="o", ms=4, color="black", label="images of a bin, with Wilson 95 % interval")
     figure.legend(handles=[diagonal, point], loc="outside lower center", ncols=2)
-    figure.suptitle(
-        f"Reliability of each INT8 classifier on n = {n:,} val images", x=0.01, ha="left", fontsize=10, weight="bold"
-    )
+    style.title(figure, f"Reliability of each INT8 classifier on n = {n:,} val images")
     return figure
 
 
@@ -103,12 +101,11 @@ def _inside(confidence: np.ndarray, answers: np.ndarray, labels: np.ndarray) -> 
 
 def _draw_accuracy(axes: Axes, own: pd.DataFrame, colour: str) -> None:
     filled = own[own["images"] > 0]
-    whiskers = [filled["accuracy"] - filled["accuracy_low"], filled["accuracy_high"] - filled["accuracy"]]
     axes.plot([0.5, 1], [0.5, 1], ls="--", lw=1, color=style.REFERENCE)
     axes.errorbar(
         filled["confidence"],
         filled["accuracy"],
-        yerr=np.clip(whiskers, 0, None),
+        yerr=np.clip(style.whiskers(filled, "accuracy"), 0, None),
         fmt="o",
         ms=4,
         lw=1,
@@ -131,7 +128,7 @@ def _draw_images(axes: Axes, own: pd.DataFrame, colour: str, n: int) -> None:
 
 
 def _label(above: Axes, below: Axes, *, first: bool) -> None:
-    """Label the axes of one classifier, the vertical ones where it is the `first` of its row."""
+    """Label the axes of one classifier; only the `first` of a row has labels on its vertical axes."""
     below.set(xlim=(0.49, 1.01), xticks=[0.6, 0.8, 1], xlabel="Confidence")
     below.xaxis.set_major_formatter(style.percent)
     below.tick_params(labelbottom=True)

@@ -1,4 +1,4 @@
-"""One look for all figures, and files whose bytes depend on their content alone."""
+"""The common look of all figures, and files whose bytes depend on nothing but their content."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
-# Okabe and Ito's colours, told apart with any colour vision.
+# Okabe and Ito's colours, which people with any colour vision can tell apart.
 OURS = "#0072b2"
 PAPER = "#d55e00"
 RIGHT = "#0072b2"
@@ -53,7 +53,7 @@ times = FuncFormatter(lambda ratio, _: f"{ratio:g}×")
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Let a function draw in the common look, whatever the process has set."""
+    """Make a function draw in the common look, whatever the settings of the process."""
 
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -66,7 +66,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def figure(height: float) -> Figure:
-    """Return an empty figure of the common width and `height` inches, drawn by Agg."""
+    """Return an empty figure of the common width and of `height` inches, drawn by Agg."""
     empty = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(empty)
     return empty
@@ -79,18 +79,18 @@ def colours(classifiers: Sequence[str]) -> dict[str, str]:
 
 
 def ink(colour: str) -> str:
-    """Return black or white, whichever can be read on `colour`."""
+    """Return black or white, whichever is legible on `colour`."""
     red, green, blue = matplotlib.colors.to_rgb(colour)
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.45 else "black"
 
 
 def share(value: float, digits: int | None = 0) -> str:
-    """Return a share as a text of percent, by default whole ones; `digits` None: as many as it takes."""
+    """Return a share in percent, with `digits` decimals, or with as many as needed if `digits` is None."""
     return f"{100 * value:g} %" if digits is None else f"{100 * value:.{digits}f} %"
 
 
 def label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[int, int], colour: str) -> None:
-    """Write bold `text` near a point, `offset` points from it, with a white rim that keeps it apart from lines."""
+    """Write bold `text` at an offset from `place`, in points, with a white rim that sets it off from lines."""
     axes.annotate(
         text,
         place,
@@ -104,14 +104,24 @@ def label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[int, 
     )
 
 
+def title(drawn: Figure, text: str) -> None:
+    """Write a bold line above all axes of a figure."""
+    drawn.suptitle(text, x=0.01, ha="left", fontsize=10, weight="bold")
+
+
 def headline(axes: Axes, title: str, subtitle: str) -> None:
-    """Put a bold line above the axes, and a plain one below it."""
+    """Write a bold line above the axes, and a plain one below it."""
     axes.set_title(title, pad=18)
     axes.annotate(subtitle, (0, 1), (0, 5), "axes fraction", "offset points", fontsize=8.5, color="0.35")
 
 
+def whiskers(table: pd.DataFrame, value: str) -> "list[pd.Series[float]]":
+    """Return the lengths of error bars, from the columns `value`, `value`_low and `value`_high."""
+    return [table[value] - table[f"{value}_low"], table[f"{value}_high"] - table[value]]
+
+
 def legend(drawn: Figure, axes: Axes, first: Callable[[str], bool], columns: int) -> None:
-    """Put the legend of `axes` below the figure; the labels that `first` accepts come first."""
+    """Put the legend of `axes` below the figure, first the labels that `first` accepts."""
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: not first(labels[i]))
     drawn.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=columns)
@@ -119,10 +129,10 @@ def legend(drawn: Figure, axes: Axes, first: Callable[[str], bool], columns: int
 
 @styled
 def save_figure(path: Path, drawn: Figure) -> None:
-    """Write a PNG without the version and date that matplotlib would add."""
+    """Write a PNG without matplotlib's version in it."""
     drawn.savefig(path, format="png", metadata={"Software": None})
 
 
 def save_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a CSV of six significant digits; what is missing is NaN, for `dvc plots` takes an empty cell for 0."""
+    """Write a CSV with six significant digits; missing values are NaN, because `dvc plots` reads an empty cell as 0."""
     table.to_csv(path, index=False, na_rep="NaN", float_format="%.6g", lineterminator="\n")

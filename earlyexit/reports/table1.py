@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from earlyexit.common.markdown import NOTHING, millions, percent, times
 from earlyexit.common.markdown import table as markdown_table
-from earlyexit.evaluation.frontier import Point, fastest_within, point
+from earlyexit.evaluation.frontier import fastest_within, point
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.evaluation.statistics import Accuracy, accuracy
 from earlyexit.paper import TABLE1
@@ -12,6 +13,8 @@ from earlyexit.policy import decision
 from earlyexit.policy.thresholds import Thresholds
 
 TRADES = {"within_half_point": 0.005, "within_one_point": 0.01}
+_SPEEDUPS = ("speedup_macs", "speedup_measured", "speedup_emulated")
+_NUMBERS = ("early_exit_rate", "exit_share", "mean_macs", *_SPEEDUPS)
 NAMES = {"fp32": "FP32 (PyTorch)", "int8_baseline": "INT8 (Baseline)"}
 
 
@@ -23,15 +26,15 @@ def rows(
     latency: dict[str, Any],
     emulated: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """Return the rows of Table I, the FP32 network, the INT8 baseline, then a row a percentile.
+    """Return the rows of Table I: the FP32 network, the INT8 baseline, then the cascade at each percentile.
 
     Args:
         evaluation: logits on the val split.
         thresholds: from the calibration split.
         macs: of each segment of the early-exit network.
         baseline_macs: of the network without exits.
-        latency: what the benchmark stage measured.
-        emulated: what the emulate stage counted.
+        latency: report of the benchmark stage.
+        emulated: report of the emulate stage.
     """
     labels = evaluation.labels
     fp32 = accuracy(decision.labels(evaluation.fp32_early_exit[-1]), labels)
@@ -39,7 +42,7 @@ def rows(
     times = list(latency["segments"].values())
     found = [
         _row("fp32", fp32),
-        _row("int8_baseline", baseline, macs=baseline_macs, speedup_macs=1.0, measured=1.0, emulated=1.0),
+        _row("int8_baseline", baseline, mean_macs=baseline_macs, **dict.fromkeys(_SPEEDUPS, 1.0)),
     ]
     for percentile in thresholds.table:
         name = f"p{percentile}"
@@ -48,11 +51,12 @@ def rows(
             _row(
                 name,
                 ours.accuracy,
-                ours=ours,
-                macs=ours.mean_macs,
+                early_exit_rate=ours.early_exit_rate,
+                exit_share=ours.exit_share,
+                mean_macs=ours.mean_macs,
                 speedup_macs=baseline_macs / ours.mean_macs,
-                measured=latency["baseline"] / latency["cascade"][name],
-                emulated=emulated["cascade"][name]["speedup"],
+                speedup_measured=latency["baseline"] / latency["cascade"][name],
+                speedup_emulated=emulated["cascade"][name]["speedup"],
             )
         )
     return found
@@ -75,14 +79,16 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
 
 
 def metrics(table: Sequence[dict[str, Any]], curve: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the numbers of the rows by configuration, for `dvc metrics`, and the best trades of the frontier.
+    """Return numbers for `dvc metrics`: the rows of Table I by configuration, and the best trades of the frontier.
+
+    `within_half_point` and `within_one_point` are the fastest points of the frontier whose accuracy is at most
+    that much below the INT8 baseline's.
 
     Args:
-        table: what `rows` returned.
-        curve: what `frontier.curve` returned; `within_half_point` and `within_one_point` are its fastest rows that lose
-            no more than that against the INT8 baseline.
+        table: result of `rows`.
+        curve: result of `frontier.curve`.
     """
-    keys = ("accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured", "speedup_emulated")
+    keys = ("accuracy", "early_exit_rate", "mean_macs", *_SPEEDUPS)
     found = {row["configuration"]: {key: row[key] for key in keys if row[key] is not None} for row in table}
     baseline = found["int8_baseline"]["accuracy"]
     for name, loss in TRADES.items():
@@ -92,28 +98,15 @@ def metrics(table: Sequence[dict[str, Any]], curve: Sequence[dict[str, Any]]) ->
     return found
 
 
-def _row(
-    name: str,
-    ours_accuracy: Accuracy,
-    *,
-    ours: Point | None = None,
-    macs: float | None = None,
-    speedup_macs: float | None = None,
-    measured: float | None = None,
-    emulated: float | None = None,
-) -> dict[str, Any]:
+def _row(name: str, found: Accuracy, **numbers: Any) -> dict[str, Any]:
     return {
         "configuration": name,
-        "accuracy": ours_accuracy.value,
-        "accuracy_low": ours_accuracy.low,
-        "accuracy_high": ours_accuracy.high,
-        "early_exit_rate": ours.early_exit_rate if ours else None,
-        "exit_share": ours.exit_share if ours else None,
-        "mean_macs": macs,
-        "speedup_macs": speedup_macs,
-        "speedup_measured": measured,
-        "speedup_emulated": emulated,
-        "n": ours_accuracy.n,
+        "accuracy": found.value,
+        "accuracy_low": found.low,
+        "accuracy_high": found.high,
+        **dict.fromkeys(_NUMBERS),
+        **numbers,
+        "n": found.n,
         "paper": TABLE1.get(name),
     }
 
@@ -124,27 +117,17 @@ def _cells(row: dict[str, Any]) -> list[str]:
     shares = row["exit_share"]
     return [
         NAMES.get(name, f"EE ({name})"),
-        _percent(row["accuracy"]),
-        f"{_percent(row['accuracy_low'])}–{_percent(row['accuracy_high'])}",
-        _percent(row["early_exit_rate"]),
-        " / ".join(_percent(share, 1) for share in shares) if shares else "-",
-        f"{row['mean_macs'] / 1e6:.2f}" if row["mean_macs"] else "-",
-        _times(row["speedup_macs"]),
-        _times(row["speedup_measured"]),
-        _times(row["speedup_emulated"]),
-        _percent(paper.get("accuracy")),
-        _percent(paper.get("early_exit_rate")),
-        _times(paper.get("speedup")),
+        percent(row["accuracy"]),
+        f"{percent(row['accuracy_low'])}–{percent(row['accuracy_high'])}",
+        percent(row["early_exit_rate"]),
+        " / ".join(percent(share, 1) for share in shares) if shares else NOTHING,
+        millions(row["mean_macs"]),
+        *(times(row[key]) for key in _SPEEDUPS),
+        percent(paper.get("accuracy")),
+        percent(paper.get("early_exit_rate")),
+        times(paper.get("speedup")),
     ]
 
 
 def _exit_names(count: int) -> list[str]:
     return [str(i + 1) for i in range(count - 1)] + ["final"]
-
-
-def _percent(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{100 * value:.{digits}f}"
-
-
-def _times(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}x"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from earlyexit.budget import limits
 from earlyexit.budget.__main__ import main
 from earlyexit.budget.design import markdown, survey
 from earlyexit.params import Params, load, overridden
@@ -83,6 +84,6 @@ def test_prints_the_table_and_loads_no_framework(params: Params) -> None:
     design = survey(overridden(params, changes).architecture())
     assert "\n".join(lines).startswith(markdown(design))
     flash, sram = overridden(params, changes).budget()
-    assert lines[-2] == f"flash: {design.flash:,} of {flash:,} bytes: fits"
-    assert lines[-1].startswith(f"SRAM: {design.largest.sram:,} of {sram:,} bytes: fits; segment ")
+    assert lines[-2] == f"flash: {limits.flash(design.footprints):,} of {flash:,} bytes: fits"
+    assert lines[-1].startswith(f"SRAM: {limits.largest(design.footprints).sram:,} of {sram:,} bytes: fits; segment ")
     assert (frameworks, process.stderr) == ("", "")

@@ -1,13 +1,11 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from earlyexit.budget import memory
+from earlyexit.budget import limits, memory
 from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
 
-LARGE = 1 << 30
 PART = {
     "flash": {"network_constants": 2000, "network_code": 300, "kernels": 50, "total": 2350, "test_firmware": 9},
     "ram": {"arena": 1600, "state": 13, "stack": 104, "total": 1717},
@@ -16,56 +14,22 @@ LINKED = {"early_exit": PART, "baseline": {**PART, "ram": {**PART["ram"], "arena
 
 
 @pytest.fixture(scope="module")
-def baseline(deployed: Deployment) -> Deployment:
-    return replace(deployed, names=["final"], models=deployed.models[2:], macs=deployed.macs[2:])
+def found(deployed: Deployment) -> dict[str, Any]:
+    segments = limits.measure_all(deployed.names, deployed.models)
+    return memory.report(segments, segments[-1], LINKED)
 
 
-@pytest.fixture(scope="module")
-def found(deployed: Deployment, baseline: Deployment) -> dict[str, Any]:
-    return memory.report(deployed, baseline, LINKED)
-
-
-def test_report_measures_each_file(deployed: Deployment, baseline: Deployment, found: dict[str, Any]) -> None:
+def test_report_measures_each_file(deployed: Deployment, found: dict[str, Any]) -> None:
     segments = found["early_exit"]["segments"]
     assert list(segments) == ["exit1", "exit2", "final"]
     assert [entry["flash"] for entry in segments.values()] == [len(model) for model in deployed.models]
     assert found["early_exit"]["flash"] == sum(len(model) for model in deployed.models)
     assert [entry["features"] for entry in segments.values()] == [10 * 10 * 8, 10 * 10 * 8, 0]
-    for entry in segments.values():
-        assert entry["arena"]["head"] + entry["arena"]["tail"] == entry["arena"]["total"]
     assert found["early_exit"]["sram"] == max(e["arena"]["total"] + e["features"] for e in segments.values())
     first = arena.measure(deployed.models[0])
     assert segments["exit1"]["arena"] == {"head": first.head, "tail": first.tail, "total": first.total}
-    assert found["baseline"]["flash"] == len(baseline.models[0])
     assert found["baseline"]["sram"] == found["baseline"]["arena"]["total"] == segments["final"]["arena"]["total"]
     assert (found["paper"]["flash"], found["paper"]["sram"]) == (260_000, 67_000)
-
-
-def test_a_budget_that_is_just_met(deployed: Deployment, found: dict[str, Any]) -> None:
-    memory.check(found, deployed, found["early_exit"]["flash"], found["early_exit"]["sram"])
-
-
-def test_too_little_flash_names_the_largest_segment(deployed: Deployment, found: dict[str, Any]) -> None:
-    flash = found["early_exit"]["flash"]
-    with pytest.raises(ValueError, match=rf"^flash: {flash:,} bytes.*memory\.flash_limit is {flash - 1:,}") as caught:
-        memory.check(found, deployed, flash - 1, LARGE)
-    sizes = {name: entry["flash"] for name, entry in found["early_exit"]["segments"].items()}
-    largest = max(sizes, key=sizes.__getitem__)
-    assert str(caught.value).endswith(f"the segment of {largest}, {sizes[largest]:,} bytes")
-
-
-def test_too_little_sram_names_the_layer_that_peaks(deployed: Deployment, found: dict[str, Any]) -> None:
-    sram = found["early_exit"]["sram"]
-    with pytest.raises(ValueError, match=rf"^SRAM: {sram:,} bytes, memory\.sram_limit is {sram - 1:,}") as caught:
-        memory.check(found, deployed, LARGE, sram - 1)
-    assert "the segment of exit1 peaks at" in str(caught.value)
-    assert str(arena.peak(deployed.models[0])) in str(caught.value)
-
-
-def test_both_limits_in_one_message(deployed: Deployment, found: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^flash: .*; SRAM: ") as caught:
-        memory.check(found, deployed, 1, 1)
-    assert "\n" not in str(caught.value)
 
 
 def tables(text: str) -> list[list[str]]:

@@ -15,14 +15,14 @@ from unicorn.arm_const import (
     UC_CPU_ARM_CORTEX_M4,
 )
 
-from earlyexit.emulation.compiler import Image
+from earlyexit.emulation.image import Image
 
 BACK = 0x2200_0000
 
 
 class SlowMachine:
     def __init__(self, image: Image) -> None:
-        self.symbols = image.layout.symbols
+        self.symbols = image.symbols
         self.exchange = self.symbols["exchange"].address
         self.count = 0
         self.conditional: list[int] = []
@@ -30,8 +30,8 @@ class SlowMachine:
         self.uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M4)
         for begin in (0, 0x2000_0000, self.exchange, BACK):
             self.uc.mem_map(begin, 1 << 20)
-        for load in image.layout.loads:
-            self.uc.mem_write(load.address, load.content)
+        for address, content in image.loads.items():
+            self.uc.mem_write(address, content)
         self.uc.hook_add(UC_HOOK_CODE, self._step)
         self.uc.reg_write(UC_ARM_REG_SP, self.symbols["stack_top"].address)
         self.uc.emu_start(self.symbols["reset"].address | 1, self.symbols["main"].address)

@@ -9,7 +9,6 @@ from earlyexit.emulation.emulate import Emulated
 from earlyexit.firmware import source
 from earlyexit.policy import decision
 from earlyexit.policy.thresholds import Thresholds
-from earlyexit.task import CLASSES
 from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network
 from tests.firmware import baseline
@@ -20,8 +19,7 @@ LIMITS = [10, 20]
 
 
 def library(network: Deployment) -> dict[str, str]:
-    limits = LIMITS[: len(network.names) - 1]
-    return source.generate(network.models, network.names, limits, None, CLASSES, network.pixels)
+    return source.generate(network, LIMITS[: len(network.names) - 1])
 
 
 @pytest.fixture(scope="module")

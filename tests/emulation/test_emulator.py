@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earlyexit.emulation import emulator
-from earlyexit.emulation.compiler import Image, build
+from earlyexit.emulation.compiler import build
 from earlyexit.emulation.emulator import Machine
+from earlyexit.emulation.image import Image
 from tests.emulation import standin
 from tests.emulation.slow_emulator import SlowMachine
 
@@ -116,7 +117,7 @@ def test_says_what_goes_wrong(functions: Image, name: str, message: str) -> None
 
 def test_initial_values_are_in_place(functions: Image) -> None:
     machine = Machine(functions)
-    assert machine.read(functions.layout["state"].address, 4).tolist() == [7, 0, 0, 0]
+    assert machine.read(functions.symbol("state").address, 4).tolist() == [7, 0, 0, 0]
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2, 3])
@@ -157,9 +158,9 @@ def test_runs_segments_and_cascade(library: Image) -> None:
     slow = SlowMachine(library)
     slow.call("ee_init")
     for number, image in enumerate(inputs):
-        slow.uc.mem_write(library.layout["arena"].address, image.tobytes())
+        slow.uc.mem_write(library.symbol("arena").address, image.tobytes())
         for segment in range(3):
-            place = library.layout["arena"].address if segment == 0 else 0
+            place = library.symbol("arena").address if segment == 0 else 0
             assert trace.instructions[segment, number] == slow.call("ee_run_segment", segment, place, slow.exchange)
     assert [len(cost.calls) for cost in trace.cascade] == [outcome.exit + 1 for outcome in trace.outcomes]
     assert 0 < trace.stack < 400
@@ -174,9 +175,3 @@ def test_an_error_code_ends_the_run() -> None:
 def test_an_unknown_watched_function(library: Image) -> None:
     with pytest.raises(ValueError, match="no symbol ee_product"):
         Machine(library, ["ee_product"])
-
-
-def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, library: Image) -> None:
-    monkeypatch.setattr(emulator, "uclib", None)
-    with pytest.raises(FileNotFoundError, match="pip install unicorn"):
-        Machine(library)

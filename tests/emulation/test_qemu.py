@@ -1,12 +1,14 @@
-from math import prod
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from earlyexit.emulation import emulator, qemu
-from earlyexit.emulation.compiler import Image, build
+from earlyexit.emulation import emulate, emulator, qemu
+from earlyexit.emulation.compiler import build
+from earlyexit.emulation.image import Image
+from earlyexit.emulation.qemu import QemuTrace
 from earlyexit.firmware import source
-from earlyexit.task import CLASSES
 from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network
 from tests.emulation import standin
@@ -41,13 +43,8 @@ def test_agrees_with_the_emulator() -> None:
 @installed
 def test_agrees_on_a_network(deployed: Deployment) -> None:
     inputs = deployed.quantize(tiny_network.images(3, seed=2))
-    texts = source.generate(deployed.models, deployed.names, [9, 9], None, CLASSES, deployed.pixels)
-    image = build(texts)
-    ours = emulator.run(image, inputs, [prod(segment.features_shape or ()) for segment in deployed.segments()[:-1]])
-    theirs = qemu.run(image, inputs)
-    assert np.array_equal(theirs.logits, ours.logits)
-    assert theirs.outcomes == ours.outcomes
-    assert np.allclose(theirs.instructions, ours.instructions, rtol=0.01)
+    image = build(source.generate(deployed, [9, 9]))
+    assert "| exit1 | " in qemu.compare(image, inputs, deployed.names, emulate.features_bytes(deployed))
 
 
 @installed
@@ -82,3 +79,39 @@ def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, library: Image) -
     monkeypatch.setattr(qemu, "available", lambda: False)
     with pytest.raises(FileNotFoundError, match="apt-get install qemu-system-arm"):
         qemu.run(library, standin.inputs(1))
+
+
+NAMES = ["exit1", "exit2", "final"]
+
+
+@pytest.fixture
+def theirs(library: Image, monkeypatch: pytest.MonkeyPatch) -> QemuTrace:
+    """The trace of a QEMU that agrees with the emulator."""
+    trace = emulator.run(library, standin.inputs(2), standin.FEATURES)
+    cascade = np.array([cost.instructions for cost in trace.cascade])
+    same = QemuTrace(trace.logits, trace.outcomes, trace.instructions, cascade)
+    monkeypatch.setattr(qemu, "run", lambda image, inputs: same)
+    return same
+
+
+def test_compares_both_emulators(library: Image, theirs: QemuTrace) -> None:
+    rows = qemu.compare(library, standin.inputs(2), NAMES, standin.FEATURES).splitlines()
+    count = f"{theirs.instructions[0, 0]:,}"
+    assert rows[2] == f"| exit1 | {count} | {count} | 0.000 % |"
+    assert len(rows) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"instructions": 10_000 + np.zeros((3, 2), np.int64)}, "exit1: .* instructions on unicorn, 10,000 on QEMU"),
+        ({"logits": np.zeros((3, 2, 2), np.int8)}, "answers otherwise"),
+        ({"outcomes": []}, "answers otherwise"),
+    ],
+)
+def test_differences_are_named(
+    library: Image, theirs: QemuTrace, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(qemu, "run", lambda image, inputs: replace(theirs, **change))
+    with pytest.raises(ValueError, match=message):
+        qemu.compare(library, standin.inputs(2), NAMES, standin.FEATURES)

@@ -5,9 +5,10 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -36,16 +37,22 @@ def build(
     compiler: str = DEFAULT,
     defines: Sequence[str] = (),
     includes: Sequence[Path] = (KERNELS, HERE),
-    flags: Sequence[str] = ("-O1", "-g"),
 ) -> Path:
     """Compile and link `sources` as strict C99 to the executable `program`, under sanitizers."""
-    command = [*COMPILERS[compiler], *STRICT, *flags]
-    command += [f"-D{name}" for name in defines]
+    command = [*COMPILERS[compiler], *STRICT, "-O1", "-g", *(f"-D{name}" for name in defines)]
     command += [f"-I{folder}" for folder in includes]
     command += [*map(str, sources), "-o", str(program)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr}"
     return program
+
+
+def build_texts(files: Mapping[str, str], folder: Path, **options: Any) -> Path:
+    """Write `files` into `folder`, compile and link its .c files as `build` does, return the program."""
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    sources = [folder / name for name in files if name.endswith(".c")]
+    return build(sources, folder / "program", includes=[folder], **options)
 
 
 class Driver:

@@ -1,20 +1,16 @@
 """A generated library on this computer: compiled together with library.c, called through its standard input."""
 
-import os
 import struct
 import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-SANITIZED = ["gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-ZIG = [sys.executable, "-m", "ziglang", "cc", "-O2"]
+from tests.firmware import host
 
 
 class Status(IntEnum):
@@ -83,9 +79,9 @@ def quantize() -> Call:
 class Library:
     """The program; each `call` starts it anew."""
 
-    def __init__(self, folder: Path, files: Mapping[str, str], compiler: Sequence[str]) -> None:
+    def __init__(self, folder: Path, files: Mapping[str, str], **options: Any) -> None:
         source = Path(__file__).with_suffix(".c").read_text(encoding="utf-8")
-        self._program = compile_program(folder, {**files, "library.c": source}, compiler)
+        self._program = host.build_texts({**files, "library.c": source}, folder, **options)
 
     def call(self, calls: Sequence[Call]) -> list[tuple[int, bytes]]:
         """Return status and data of each call; fails where a sanitizer stops the program."""
@@ -100,17 +96,3 @@ class Library:
             answers.append((status, rest[8 : 8 + size]))
             rest = rest[8 + size :]
         return answers
-
-
-def compile_program(folder: Path, files: Mapping[str, str], compiler: Sequence[str]) -> Path:
-    """Write `files` into `folder`, compile its .c files with all warnings as errors, return the program."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    sources = sorted(name for name in files if name.endswith(".c"))
-    cache = str(Path(tempfile.gettempdir(), "earlyexit-zig-cache"))
-    environment = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache, **os.environ}
-    command = [*compiler, *STRICT, *sources, "-o", "program"]
-    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
-    assert process.returncode == 0, process.stderr.decode()
-    return folder / "program"

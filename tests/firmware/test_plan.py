@@ -22,7 +22,7 @@ def problems(draw: st.DrawFn, most: int, largest: int) -> tuple[list[Buffer], li
     return buffers, [Overlap(output, source, draw(st.integers(0, largest))) for source, output in some]
 
 
-def fits(buffers: Sequence[Buffer], overlaps: Sequence[Overlap], size: int, alignment: int) -> bool:
+def fits(buffers: Sequence[Buffer], overlaps: Sequence[Overlap], size: int) -> bool:
     """Whether some offsets in an arena of `size` bytes pass the check: all of them are tried."""
 
     def extend(offsets: dict[str, int]) -> bool:
@@ -30,7 +30,7 @@ def fits(buffers: Sequence[Buffer], overlaps: Sequence[Overlap], size: int, alig
             return True
         placed = buffers[: len(offsets) + 1]
         inside = [o for o in overlaps if {o.output, o.input} <= {b.name for b in placed}]
-        for offset in range(0, size - placed[-1].size + 1, alignment):
+        for offset in range(0, size - placed[-1].size + 1, 4):
             trial = offsets | {placed[-1].name: offset}
             try:
                 check(Plan(trial, size, 0), placed, inside)
@@ -44,14 +44,14 @@ def fits(buffers: Sequence[Buffer], overlaps: Sequence[Overlap], size: int, alig
 
 
 @settings(max_examples=150)
-@given(problems(most=4, largest=6), st.integers(1, 3))
-def test_no_smaller_arena_holds_a_few_buffers(problem: tuple[list[Buffer], list[Overlap]], alignment: int) -> None:
+@given(problems(most=4, largest=24))
+def test_no_smaller_arena_holds_a_few_buffers(problem: tuple[list[Buffer], list[Overlap]]) -> None:
     buffers, overlaps = problem
-    found = plan(buffers, overlaps, alignment=alignment)
+    found = plan(buffers, overlaps)
     assert found.bound <= found.size
-    assert all(offset % alignment == 0 for offset in found.offsets.values())
+    assert all(offset % 4 == 0 for offset in found.offsets.values())
     check(found, buffers, overlaps)
-    assert not fits(buffers, overlaps, found.size - 1, alignment)
+    assert not fits(buffers, overlaps, found.size - 1)
 
 
 @settings(max_examples=30)
@@ -149,37 +149,10 @@ def test_input_that_is_still_needed_is_not_overwritten() -> None:
     assert plan(buffers, [Overlap("branch", "block", 0)]).size == 80
 
 
-def test_fixed_buffers_stay_where_they_are() -> None:
-    buffers = [Buffer("features", 10, 0, 1), Buffer("next", 8, 1, 2), Buffer("small", 4, 1, 1)]
-    found = plan(buffers, [], fixed={"features": 6})
-    assert found.offsets["features"] == 6
-    assert found.size == 24
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"buffers": [Buffer("a", 4, 0, 1), Buffer("a", 4, 0, 1)]}, "of one name: ['a']"),
-        ({"buffers": [Buffer("a", -1, 0, 1)]}, "a size of 0 or more"),
-        ({"buffers": [Buffer("a", 1, 2, 1)]}, "a first operator before its last"),
-        ({"overlaps": [Overlap("a", "c", 0)]}, "no buffer of the name c"),
-        ({"overlaps": [Overlap("b", "a", -1)]}, "the lead of b over a: -1"),
-        ({"fixed": {"c": 0}}, "no buffer of the name c"),
-        ({"fixed": {"a": -4}}, "a: -4 must be 0 or more"),
-        ({"fixed": {"a": 0, "b": 2}}, "fixed: a at 0 and b at 2 are in conflict"),
-        ({"alignment": 0}, "alignment 0 must be 1 or more"),
-    ],
-)
-def test_bad_input_is_named(change: dict[str, object], message: str) -> None:
-    arguments = {"buffers": [Buffer("a", 4, 0, 1), Buffer("b", 4, 1, 1)], "overlaps": []} | change
-    with pytest.raises(ValueError, match=re.escape(message)):
-        plan(**arguments)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     ("offsets", "size", "message"),
     [
-        ({"a": 0, "b": 3}, 8, "a at 0, 4 bytes and b at 3, 4 bytes are in each other's way"),
+        ({"a": 0, "b": 3}, 8, "a at 0, 4 bytes and b at 3, 4 bytes overlap"),
         ({"a": 0, "b": 5}, 8, "b at 5, 4 bytes, is outside the arena of 8"),
         ({"a": -1, "b": 4}, 8, "a at -1, 4 bytes, is outside"),
     ],
@@ -195,5 +168,5 @@ def test_check_knows_the_direction_of_a_lead() -> None:
     good = Plan({"in": 2, "out": 0}, 10, 0)
     check(good, buffers, overlaps)
     for offsets in ({"in": 0, "out": 2}, {"in": 1, "out": 0}):
-        with pytest.raises(ValueError, match="in each other's way"):
+        with pytest.raises(ValueError, match="overlap"):
             check(replace(good, offsets=offsets), buffers, overlaps)

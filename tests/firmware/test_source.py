@@ -22,14 +22,15 @@ from earlyexit.tflite.deployment import Deployment
 from tests import ROOT, tiny_network
 from tests.conftest import Exported
 from tests.firmware import library
-from tests.firmware.library import SANITIZED, ZIG, Library, Source, Status, compile_program
+from tests.firmware.host import build_texts
+from tests.firmware.library import Library, Source, Status
 
 THRESHOLDS = [12, 20]
 
 
 def files(network: Deployment, thresholds: list[int] | None = None, percentile: int | None = 50) -> dict[str, str]:
     limits = THRESHOLDS if thresholds is None else thresholds
-    return source.generate(network.models, network.names, limits, percentile, CLASSES, network.pixels)
+    return source.generate(network, limits, percentile)
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def compiled(request: pytest.FixtureRequest, deployed: Deployment, tmp_path_fact
     """The library under sanitizers, with the portable kernels, and with those for the DSP extension."""
     sources = files(deployed)
     if request.param == "plain":
-        return Library(tmp_path_factory.mktemp("plain"), sources, SANITIZED)
+        return Library(tmp_path_factory.mktemp("plain"), sources)
     emulated = Path(__file__).with_name("ee_emulated_dsp.h").read_text(encoding="utf-8")
     sources["ee_emulated_dsp.h"] = emulated
-    return Library(tmp_path_factory.mktemp("dsp"), sources, [*SANITIZED, "-DEE_EMULATE_DSP"])
+    return Library(tmp_path_factory.mktemp("dsp"), sources, defines=["EE_EMULATE_DSP"])
 
 
 def check_exact(made: Library, truth: Known) -> None:
@@ -125,7 +126,7 @@ def test_cascade_that_always_and_never_leaves(compiled: Library, truth: Known) -
 
 def test_another_compiler_and_another_quantizer(deployments: dict[str, Deployment], tmp_path: Path) -> None:
     network = deployments["tensorflow"]
-    made = Library(tmp_path, files(network), ZIG)
+    made = Library(tmp_path, files(network), compiler="clang")
     truth = known(network, tiny_network.images(6, seed=6))
     check_exact(made, truth)
     check_cascade(made, truth, THRESHOLDS)
@@ -136,7 +137,7 @@ def test_another_compiler_and_another_quantizer(deployments: dict[str, Deploymen
 def test_one_segment_is_a_network_too(deployed: Deployment, tmp_path: Path, truth: Known) -> None:
     """The baseline of a comparison has no early exit; its input may be no pixel minus 128."""
     alone = replace(deployed, models=deployed.models[-1:], names=["final"], pixels=Normalization(offset=0, divisor=40))
-    made = Library(tmp_path, files(alone, [], None), SANITIZED)
+    made = Library(tmp_path, files(alone, [], None))
     inputs = truth.features[-1][:4]
     runs = [library.run(Source.OUTSIDE, x) for x in inputs]
     answers = made.call([library.init(), *runs, library.get_threshold(0), library.quantize()])
@@ -339,7 +340,7 @@ def test_other_networks_are_exact_too(family: tiny_network.Family, changes: dict
     models = blueprint(structure)
     macs = [0] * len(models)
     network = Deployment(structure.outputs, models, macs, structure.pixels)
-    made = Library(tmp_path, files(network, [9] * (len(models) - 1)), SANITIZED)
+    made = Library(tmp_path, files(network, [9] * (len(models) - 1)))
     truth = known(network, tiny_network.images(4, structure.resolution))
     check_exact(made, truth)
     check_cascade(made, truth, [9] * (len(models) - 1))
@@ -372,7 +373,7 @@ def test_header_is_cpp_too(deployed: Deployment, tmp_path: Path) -> None:
 
 
 def test_example_classifies_pixels(deployed: Deployment, exported: Exported, tmp_path: Path) -> None:
-    program = compile_program(tmp_path, {**files(deployed), "main.c": source.EXAMPLE.read_text()}, SANITIZED)
+    program = build_texts({**files(deployed), "main.c": source.EXAMPLE.read_text()}, tmp_path)
     images = exported.images[:8]
     process = subprocess.run([program], input=images.tobytes(), capture_output=True, check=True)
     logits = known(deployed, images).logits
@@ -385,36 +386,25 @@ def test_example_classifies_pixels(deployed: Deployment, exported: Exported, tmp
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("thresholds", "message"),
     [
-        ({"thresholds": [1]}, "3 names and 1 thresholds for 3 segments"),
-        ({"thresholds": [1, 256]}, "threshold 256 of exit2 is outside -1..255"),
-        ({"thresholds": [-2, 0]}, "threshold -2 of exit1 is outside -1..255"),
-        ({"names": ["exit1"]}, "1 names and 2 thresholds for 3 segments"),
-        ({"labels": ["cat"]}, "1 labels, expected 2"),
-        ({"models": [], "names": [], "thresholds": []}, "0 names and 0 thresholds for 0 segments"),
+        ([1], "1 threshold for 2 early exits"),
+        ([1, 256], "threshold 256 of exit2 is outside -1..255"),
+        ([-2, 0], "threshold -2 of exit1 is outside -1..255"),
     ],
 )
-def test_what_does_not_fit_is_named(deployed: Deployment, change: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {
-        "models": deployed.models,
-        "names": deployed.names,
-        "thresholds": THRESHOLDS,
-        "percentile": 50,
-        "labels": CLASSES,
-        "pixels": Normalization(offset=128, divisor=128),
-    }
+def test_thresholds_that_do_not_fit_are_named(deployed: Deployment, thresholds: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        source.generate(**(arguments | change))
+        source.generate(deployed, thresholds)
 
 
 def test_segments_in_the_wrong_order_are_refused(deployed: Deployment) -> None:
     first, second, last = deployed.models
     with pytest.raises(ValueError, match=r"segment1\.tflite leaves .* of scale .*, segment2\.tflite takes "):
         source.read([first, first, last])
-    with pytest.raises(ValueError, match=r"segment1\.tflite: all segments but the last leave features"):
+    with pytest.raises(ValueError, match=r"segment1\.tflite: all segments but the last must have features"):
         source.read([last, second, first])
-    with pytest.raises(ValueError, match=r"segment2\.tflite: all segments but the last leave features"):
+    with pytest.raises(ValueError, match=r"segment2\.tflite: all segments but the last must have features"):
         source.read([first, second])
 
 

@@ -8,7 +8,7 @@ from earlyexit.firmware import tflm
 from earlyexit.task import CLASSES
 from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
-from tests.firmware.library import compile_program
+from tests.firmware.host import build_texts
 
 THRESHOLDS = [12, 20]
 DUMP = """
@@ -54,11 +54,11 @@ struct MicroInterpreter {
 
 @pytest.fixture(scope="module")
 def files(deployed: Deployment) -> dict[str, str]:
-    return tflm.generate(deployed.models, deployed.names, THRESHOLDS, 50, CLASSES)
+    return tflm.generate(deployed, THRESHOLDS, 50)
 
 
 def test_arrays_and_table_hold_the_segments(deployed: Deployment, files: dict[str, str], tmp_path: Path) -> None:
-    program = compile_program(tmp_path, {**files, "dump.c": DUMP}, ["gcc"])
+    program = build_texts({**files, "dump.c": DUMP}, tmp_path)
     expected = b""
     for number, (model, segment) in enumerate(zip(deployed.models, deployed.segments(), strict=True)):
         last = number == len(deployed.models) - 1
@@ -100,5 +100,5 @@ def test_example_is_cpp_that_fits_the_header(files: dict[str, str], tmp_path: Pa
 
 
 def test_thresholds_that_do_not_fit_are_refused(deployed: Deployment) -> None:
-    with pytest.raises(ValueError, match="3 names and 1 thresholds for 3 segments"):
-        tflm.generate(deployed.models, deployed.names, [3], 50, CLASSES)
+    with pytest.raises(ValueError, match="1 threshold for 2 early exits"):
+        tflm.generate(deployed, [3])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from earlyexit.evaluation.frontier import curve as over_percentiles
 from earlyexit.evaluation.per_image import Evaluation
-from earlyexit.plots import confidence, exit_share, frontier, latency, learning_curves, quantization, style
+from earlyexit.plots import confidence, costs, exit_share, frontier, learning_curves, quantization, style
 from tests.plots import results
 
 
@@ -39,7 +39,7 @@ def figures(
         "confidence": lambda: confidence.draw(confidence.histograms(evaluation, names, scales), limits, scales, n),
         "learning_curves": lambda: learning_curves.draw(logs, names, 80, 20),
         "quantization": lambda: quantization.draw(quantization.accuracies(evaluation), n),
-        "latency": lambda: latency.draw(latency.costs(timed, macs, results.BASELINE_MACS), timed),
+        "latency": lambda: costs.draw_measured(costs.measured(timed, macs, results.BASELINE_MACS), timed),
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 from earlyexit.evaluation.frontier import curve as over_percentiles
 from earlyexit.evaluation.statistics import accuracy
 from earlyexit.paper import TABLE1
-from earlyexit.plots import confidence, exit_share, frontier, latency, learning_curves, quantization
+from earlyexit.plots import confidence, exit_share, frontier, learning_curves, quantization
 from earlyexit.policy.thresholds import Thresholds
 from tests.plots import results
 
@@ -113,14 +113,6 @@ def test_quantization_has_both_accuracies_and_their_difference() -> None:
             [fp32, int8, 100 * (int8 - fp32)]
         )
     assert table["baseline"]["points"] == 0
-
-
-def test_costs_add_up() -> None:
-    table = latency.costs(results.latency(), results.MACS, results.BASELINE_MACS)
-    assert table["time_until"].tolist() == [330, 120.5, 200.5, 260.5, 350.75]
-    assert table["macs_until"].tolist() == [1300, 400, 700, 900, 1400]
-    assert by(table, "classifier")["exit2"]["time_share"] == pytest.approx(200.5 / 330)
-    assert by(table, "classifier")["baseline"]["macs_share"] == 1
 
 
 def test_logs_of_all_stages_in_one_table(tmp_path: Path) -> None:

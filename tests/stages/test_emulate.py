@@ -10,7 +10,6 @@ from earlyexit.dataset import COLUMNS
 from earlyexit.emulation import report
 from earlyexit.evaluation import per_image
 from earlyexit.firmware import source
-from earlyexit.task import CLASSES
 from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
 from stages import emulate as stage
@@ -31,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment
     write_json(tmp_path / "models/thresholds.json", results.limits(2).model_dump())
     (tmp_path / "models/evaluation").mkdir()
     per_image.save(tmp_path / "models/evaluation/val.safetensors", results.evaluation(exits=2))
-    library = source.generate(deployed.models, deployed.names, [9, 9], None, CLASSES, deployed.pixels)
+    library = source.generate(deployed, [9, 9])
     for file, text in library.items():
         write_text(tmp_path / "models/firmware" / file, text)
     (tmp_path / "data/packed").mkdir(parents=True)
@@ -58,9 +57,3 @@ def test_another_firmware_is_noticed(folder: Path) -> None:
     with pytest.raises(ValueError, match="logits of exit1: the firmware's differ from TFLM"):
         stage.main()
     assert not Path("reports").exists()
-
-
-def test_a_missing_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install ziglang"):
-        stage.main()

@@ -18,7 +18,7 @@ from earlyexit.tflite.deployment import Deployment
 from stages import plots
 from tests.coco_source import files, write_source
 from tests.plots import results
-from tests.plots.test_emulated import report as emulated_report
+from tests.plots.test_costs import report as emulated_report
 
 LAYERS = """\
 layer,images,segment,classifier,index,operator,head,shape,scale,zero_point,sqnr,sqnr_alone,sqnr_rounding,max_error

@@ -1,1 +1,1 @@
-"""Sheets of pictures: sample images of the data, and examples of what leaves where."""
+"""Compose sheets of pictures: samples of the data, and val images that leave at each exit."""

@@ -1,4 +1,4 @@
-"""Val images that leave at each exit."""
+"""Compose a sheet of val images that leave at each exit."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,11 @@ _LINE = 16
 
 
 def spread(rows: np.ndarray, margins: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` of `rows`, or all where there are fewer: evenly spaced from the surest to the least sure.
+    """Return `count` of `rows`, evenly spaced from the largest margin to the smallest; all if there are fewer.
 
     Args:
-        rows: of images, (N,).
-        margins: theirs, (N,).
+        rows: numbers of images, (N,).
+        margins: of the images, (N,).
         count: at least 1.
     """
     ordered = rows[np.argsort(-margins, kind="stable")]
@@ -36,7 +36,7 @@ def spread(rows: np.ndarray, margins: np.ndarray, count: int) -> np.ndarray:
 
 
 def choose(evaluation: Evaluation, decisions: decision.Decisions) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return for each classifier the rows of the images to show: right ones, wrong ones."""
+    """Return, for each classifier, the rows of right and of wrong answers to show."""
     right = decisions.labels == evaluation.labels
     chosen = []
     for number, logits in enumerate(evaluation.int8_early_exit):
@@ -55,7 +55,7 @@ def draw(evaluation: Evaluation, val: PackedSplit, names: Sequence[str], limits:
         val: the images that were evaluated.
         names: of the classifiers.
         limits: thresholds of the percentile.
-        percentile: for the headline.
+        percentile: named in the headline.
 
     Raises:
         ValueError: the images are not those of the evaluation.

@@ -1,4 +1,4 @@
-"""A contact sheet of training photographs with their person boxes."""
+"""Compose a sheet of training photographs with their person boxes."""
 
 import io
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _TOP = 84
 
 
 def choose(split: PackedSplit) -> list[np.ndarray]:
-    """Return for each class the ids of up to 32 photographs, at random but the same every time."""
+    """Return, for each class, the ids of up to 32 random photographs; the same split gives the same ids."""
     half = min(SIDE * SIDE // 2, *np.bincount(split.labels, minlength=len(CLASSES)))
     rows = balanced(split.labels, 2 * int(half), seed=0)
     return [split.ids[rows[split.labels[rows] == label]] for label in range(len(CLASSES))]
@@ -31,8 +31,8 @@ def draw(raw: Path, split: PackedSplit, min_person_area: float) -> Sheet:
 
     Args:
         raw: folder in the raw layout.
-        split: train.
-        min_person_area: share of the image that a person's box must cover, for the headline.
+        split: the packed train split.
+        min_person_area: share of the image that a person's box must cover, named in the headline.
     """
     chosen = choose(split)
     listed = coco.person_boxes(layout.annotations_path(raw, "train"), [int(i) for ids in chosen for i in ids])

@@ -1,4 +1,4 @@
-"""Sheets of small pictures, composed pixel by pixel."""
+"""A white sheet to compose from small pictures and text."""
 
 from pathlib import Path
 
@@ -28,11 +28,11 @@ class Sheet:
         self.image.paste(picture, (x, y))
 
     def text(self, x: int, y: int, text: str, *, size: int = 14, bold: bool = False, colour: str = "black") -> None:
-        """Write one line or several, the first one's top left at (x, y)."""
+        """Write one or several lines; (x, y) is the top left corner of the first."""
         self._draw.multiline_text((x, y), text, fill=colour, font=font(size, bold), spacing=4)
 
     def save(self, path: Path) -> None:
-        """Write a PNG of 32 levels a channel: half the bytes of one of 256, and hardly told apart."""
+        """Write a PNG with 32 levels a channel: half the bytes of one with 256, and hardly a visible difference."""
         levels = [round(value * (LEVELS - 1) / 255) * 255 // (LEVELS - 1) for value in range(256)]
         self.image.point(levels * 3).save(path, "PNG")
 

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from earlyexit.plots import emulated, style
+from earlyexit.plots import costs, style
+from tests.plots import results
 
 
 def report(exits: int = 2) -> dict[str, Any]:
@@ -25,8 +26,16 @@ def report(exits: int = 2) -> dict[str, Any]:
     }
 
 
-def test_costs_add_up() -> None:
-    table = emulated.costs(report())
+def test_times_add_up() -> None:
+    table = costs.measured(results.latency(), results.MACS, results.BASELINE_MACS)
+    assert table["time_until"].tolist() == [330, 120.5, 200.5, 260.5, 350.75]
+    assert table["macs_until"].tolist() == [1300, 400, 700, 900, 1400]
+    assert table["time_share"][2] == pytest.approx(200.5 / 330)
+    assert table["macs_share"][0] == 1
+
+
+def test_instructions_add_up() -> None:
+    table = costs.emulated(report())
     assert table["classifier"].tolist() == ["baseline", "exit1", "exit2", "final"]
     assert table["instructions_until"].tolist() == [500, 200, 400, 600]
     assert table["instructions_share"].tolist() == pytest.approx([1, 0.4, 0.8, 1.2])
@@ -39,8 +48,8 @@ def test_costs_add_up() -> None:
 @pytest.mark.parametrize("exits", [0, 1, 3, 6])
 def test_bars_are_as_long_as_the_costs(exits: int) -> None:
     found = report(exits)
-    table = emulated.costs(found)
-    figure = emulated.draw(table, found)
+    table = costs.emulated(found)
+    figure = costs.draw_emulated(table, found)
     axes = figure.axes[0]
     ends = [max(bar.get_x() + bar.get_width() for bar in bars) for bars in zip(*axes.containers, strict=True)]
     assert ends == pytest.approx((table["instructions_until"] / 1e6).tolist())
