@@ -80,6 +80,11 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def int8_accuracies(evaluation: Evaluation) -> dict[str, float]:
+    """Return the accuracy of each classifier of the INT8 early-exit network on val, by name."""
+    return {name: entry["int8"]["value"] for name, entry in report(evaluation).items() if name not in ("n", "baseline")}
+
+
 def _check(evaluation: Evaluation) -> None:
     n, classifiers = len(evaluation.labels), len(evaluation.int8_early_exit)
     for name, array in vars(evaluation).items():

@@ -1,6 +1,6 @@
 """Table I: the paper's rows beside ours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from earlyexit.common.markdown import NOTHING, millions, percent, times
@@ -78,23 +78,29 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def metrics(table: Sequence[dict[str, Any]], curve: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return numbers for `dvc metrics`: the rows of Table I by configuration, and the best trades of the frontier.
+def metrics(
+    table: Sequence[dict[str, Any]], classifiers: Mapping[str, float], curve: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """Return the numbers that two runs are compared by, for `dvc metrics diff`: one screen of them.
 
-    `within_half_point` and `within_one_point` are the fastest points of the frontier whose accuracy is at most
-    that much below the INT8 baseline's.
+    These are the accuracy of each network and classifier, the rows of Table I, and the best trades of the frontier:
+    `within_half_point` and `within_one_point` are its fastest points whose accuracy is at most that much below the
+    INT8 baseline's.
 
     Args:
         table: result of `rows`.
+        classifiers: accuracy of each classifier of the INT8 early-exit network by name, on val.
         curve: result of `frontier.curve`.
     """
-    keys = ("accuracy", "early_exit_rate", "mean_macs", *_SPEEDUPS)
-    found = {row["configuration"]: {key: row[key] for key in keys if row[key] is not None} for row in table}
-    baseline = found["int8_baseline"]["accuracy"]
+    accuracies = {row["configuration"]: row["accuracy"] for row in table}
+    found = {name: {"accuracy": accuracies[name]} for name in NAMES}
+    found |= {name: {"accuracy": accuracy} for name, accuracy in classifiers.items()}
+    for row in table:
+        if row["configuration"] not in NAMES:
+            found[row["configuration"]] = {key: row[key] for key in ("accuracy", "early_exit_rate", *_SPEEDUPS)}
     for name, loss in TRADES.items():
-        best = fastest_within(curve, baseline, loss)
-        if best:
-            found[name] = {key: best[key] for key in ("percentile", *keys) if key in best}
+        if best := fastest_within(curve, accuracies["int8_baseline"], loss):
+            found[name] = {key: best[key] for key in ("percentile", "speedup_measured")}
     return found
 
 

@@ -134,22 +134,29 @@ def frontier_row(percentile: int, accuracy: float, speedup: float) -> dict[str, 
     return {"percentile": percentile, "accuracy": accuracy, "accuracy_low": 0, "speedup_measured": speedup}
 
 
+CLASSIFIERS = {"exit1": 0.5, "exit2": 0.7, "final": 0.75}
+
+
 def test_metrics_name_the_fastest_row_that_loses_little(rows: list[dict[str, Any]]) -> None:
     baseline = rows[1]["accuracy"]
     losses = [(10, 0.0101, 4.0), (20, 0.01, 3.0), (30, 0.006, 2.5), (40, 0.005, 2.0), (50, 0.0, 1.5)]
-    found = table1.metrics(rows, [frontier_row(p, baseline - loss, speedup) for p, loss, speedup in losses])
+    curve = [frontier_row(p, baseline - loss, speedup) for p, loss, speedup in losses]
+    found = table1.metrics(rows, CLASSIFIERS, curve)
     assert found["within_one_point"]["percentile"] == 20
-    assert found["within_half_point"] == {"percentile": 40, "accuracy": baseline - 0.005, "speedup_measured": 2.0}
-    assert not {"within_half_point", "within_one_point"} & table1.metrics(rows, [frontier_row(0, 0.0, 9.0)]).keys()
+    assert found["within_half_point"] == {"percentile": 40, "speedup_measured": 2.0}
+    none = table1.metrics(rows, CLASSIFIERS, [frontier_row(0, 0.0, 9.0)])
+    assert not {"within_half_point", "within_one_point"} & none.keys()
 
 
-def test_metrics_are_numbers_by_configuration(rows: list[dict[str, Any]]) -> None:
-    found = table1.metrics(rows, [])
-    assert list(found) == [row["configuration"] for row in rows]
-    assert list(found["fp32"]) == ["accuracy"]
+def test_metrics_are_a_screen_of_numbers_by_configuration(rows: list[dict[str, Any]]) -> None:
+    curve = [frontier_row(50, rows[1]["accuracy"], 2.0)]
+    found = table1.metrics(rows, CLASSIFIERS, curve)
+    assert list(found)[:5] == ["fp32", "int8_baseline", *CLASSIFIERS]
+    assert list(found["fp32"]) == list(found["final"]) == ["accuracy"]
     speedups = ["speedup_macs", "speedup_measured", "speedup_emulated"]
-    assert list(found["p75"]) == ["accuracy", "early_exit_rate", "mean_macs", *speedups]
+    assert list(found["p75"]) == ["accuracy", "early_exit_rate", *speedups]
     for row in rows:
         for key, value in found[row["configuration"]].items():
             assert value == row[key]
             assert math.isfinite(value)
+    assert sum(map(len, found.values())) <= 30
