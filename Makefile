@@ -17,7 +17,7 @@ MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme seeds positions quantizers regimes photos given-photos
+.PHONY: repro test lint clean readme seeds positions quantizers regimes photos show given-photos
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -87,6 +87,10 @@ photos: $(READY) given-photos
 	$(FORGET)
 	$(RUN) dvc exp run --temp $(SWEEP) --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
 	$(RUN) python -m experiments.reports photos reports/photos
+
+# Of each experiment what changed: its params, the final accuracy, and the p50 row of Table I.
+show: $(READY)
+	$(RUN) dvc exp show --only-changed --drop '^(Created|fp32|int8|exit|within|p(?!50)|.*/|.*(macs|emulated)$$)'
 
 given-photos:
 	@test -d "$$PHOTOS" || { echo "PHOTOS=/path: a folder that holds annotations/instances_{train,val}.json and \

@@ -44,10 +44,8 @@ MINIATURE: dict[str, dict[str, Any]] = {
 
 def make(folder: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path:
     """Copy the project's files into a Git repository in `folder` and shrink its params; `changes` by section."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    for name in names:
-        if name and not name.startswith(("tests/", "reports/")) and name != "dvc.lock" and (ROOT / name).is_file():
+    for name in tracked():
+        if not name.startswith(("tests/", "reports/")) and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     yaml = YAML(typ="safe", pure=True)
@@ -55,10 +53,22 @@ def make(folder: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path
     for section, values in [*MINIATURE.items(), *(changes or {}).items()]:
         params[section].update(values)
     yaml.dump(params, folder / "params.yaml")
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
-    for command in (["init", "-q"], ["add", "--all"], [*identity, "commit", "-q", "-m", "miniature"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+    commit(folder)
     return folder
+
+
+def tracked() -> list[str]:
+    """Return the project's files: all that Git does not ignore."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    return [name for name in names if name and (ROOT / name).is_file()]
+
+
+def commit(folder: Path) -> None:
+    """Make `folder` a Git repository, with all its files in one commit."""
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for command in (["init", "-q"], ["add", "--all"], [*identity, "commit", "-q", "-m", "all files"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
 
 
 def environment() -> dict[str, str]:
