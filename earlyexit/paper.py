@@ -1,4 +1,4 @@
-"""The numbers that the paper reports, to show beside ours."""
+"""The numbers of the paper, which reports and figures show beside ours."""
 
 TABLE1: dict[str, dict[str, float | None]] = {
     "fp32": {"accuracy": 0.8765, "early_exit_rate": None, "speedup": None},
@@ -7,7 +7,7 @@ TABLE1: dict[str, dict[str, float | None]] = {
     "p75": {"accuracy": 0.8051, "early_exit_rate": 0.2956, "speedup": 1.15},
     "p95": {"accuracy": 0.8066, "early_exit_rate": 0.0133, "speedup": 1.01},
 }
-"""Table I, shares from 0 to 1; None where the paper gives no number."""
+"""Rows of Table I, as shares from 0 to 1; None if the paper gives no number."""
 
 MEMORY = {"flash": 260_000, "sram": 67_000}
-"""Bytes of the quantized network, as the paper estimates them."""
+"""Bytes of the quantized network, estimated by the paper."""

@@ -1,4 +1,4 @@
-"""Stage emulate: the firmware on an emulated Cortex-M4, its answers checked, its instructions and memory counted."""
+"""Stage emulate: the C library on an emulated Cortex-M4; checks its answers, counts instructions and memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +17,7 @@ from stages import run
 
 
 def main() -> None:
-    """Write reports/emulated.json and reports/emulated.md; fail where an answer differs or the image does not fit."""
+    """Write reports/emulated.json and reports/emulated.md; fail if an answer differs or the image does not fit."""
     params = load()
     network = deployment.load(Path("models/int8/early_exit"))
     baseline = deployment.load(Path("models/int8/baseline"))

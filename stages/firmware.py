@@ -12,7 +12,7 @@ from stages import run
 
 
 def main() -> None:
-    """Write models/firmware, with the thresholds of one percentile as defaults."""
+    """Write models/firmware; its default thresholds are those of `firmware.percentile`."""
     percentile = load().firmware.percentile
     network = deployment.load(Path("models/int8/early_exit"))
     limits = thresholds.load("models/thresholds.json").margins[percentile]

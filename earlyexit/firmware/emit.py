@@ -9,10 +9,10 @@ from earlyexit.firmware.layers import Add, Conv, Dense, Depthwise, Layer, Mean, 
 
 _COLUMNS = 110
 _DEEPEST_FAST_SHIFT = 22  # a zero point shifted further does not fit into 32 bits
-_WEIGHTS_PADDING = 3  # the DSP code reads weights in fours
+_WEIGHTS_PADDING = 3  # the DSP code reads four weights at a time
 _SHORT_LINE = 12  # bytes that may be written behind a window: EE_SHORT in ee_kernels.c
-_BAND_BYTES = 1600  # of scratch memory for a depthwise convolution, where one row of output needs no more
-_FLASH_BYTES = {"ee_window": 44, "ee_sum": 20, "ee_pool": 12}  # of the descriptions on a 32-bit target
+_BAND_BYTES = 1600  # of scratch memory for a depthwise convolution, unless one row of output needs more
+_FLASH_BYTES = {"ee_window": 44, "ee_sum": 20, "ee_pool": 12}  # sizes of the structs on a 32-bit target
 KERNELS: dict[type[Layer], str] = {
     Conv: "ee_convolution",
     Pointwise: "ee_pointwise",
@@ -36,7 +36,7 @@ def call(layer: Layer, name: str, inputs: Sequence[str], output: str, scratch: s
     """Return the C statement that runs the layer.
 
     Args:
-        layer: what runs.
+        layer: the layer to run.
         name: of its description, as given to `constants`.
         inputs, output: C expressions of type `const int8_t *` and `int8_t *`.
         scratch: C expression of a pointer to `scratch_bytes(layer)` bytes, aligned to 4; ignored if that is 0.

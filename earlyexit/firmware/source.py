@@ -35,7 +35,7 @@ class Step:
 
     Attributes:
         segment: number of its segment, from 0.
-        layer: what runs.
+        layer: the layer itself.
         inputs, output, scratch: names of buffers; "logits" lies outside the arena; scratch is None if none is needed.
     """
 
