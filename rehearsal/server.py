@@ -1,14 +1,13 @@
-"""A file server over HTTP/1.1 that has bad days: for the tests of downloads, and for whole runs of the workflow.
+"""A file server over HTTP/1.1 with faults, for the tests of downloads and for whole runs of the workflow.
 
     python -m rehearsal.server FOLDER --port 8000 --faults 0.3 --seed 1
 
-serves FOLDER on this machine, as the official host serves COCO (ranges, strong ETags), and draws a fault for three of
-ten requests. Ends on Ctrl-C or SIGTERM, and prints how often each fault was injected.
+serves FOLDER on this machine, with ranges, as the official host serves COCO, and draws a fault for three of ten
+requests. It ends on Ctrl-C or SIGTERM, and prints how often each fault was injected.
 """
 
 import argparse
 import email.utils
-import hashlib
 import re
 import signal
 import sys
@@ -21,7 +20,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -44,11 +42,9 @@ class Fault:
         drip: bytes a second.
         page: a web page, with status 200, instead of the file.
         ignore_range: the whole file, with status 200, whatever was asked for.
-        ignore_if_range: the range, even where the file has changed.
         shift: added to the start of the range that was asked for.
         corrupt: the first byte of the body has a wrong bit.
-        edition: of the file; each has its own bytes and ETag, all have one size.
-        validators: a strong ETag, a weak one, Last-Modified alone, or nothing.
+        edition: of the file; each has its own bytes, all have one size.
         encoding: Content-Encoding, without encoding anything.
         chunked: no Content-Length.
     """
@@ -62,11 +58,9 @@ class Fault:
     drip: float | None = None
     page: bool = False
     ignore_range: bool = False
-    ignore_if_range: bool = False
     shift: int = 0
     corrupt: bool = False
     edition: int = 0
-    validators: Literal["strong", "weak", "date", "none"] = "strong"
     encoding: str | None = None
     chunked: bool = False
 
@@ -78,7 +72,6 @@ class Request:
     method: str
     path: str
     range: str | None
-    if_range: str | None
     status: int = 0
     sent: int = 0
 
@@ -139,7 +132,7 @@ class Weather:
 
     KINDS = (
         "cut", "404", "416", "500", "503 seconds", "503 date", "redirect", "short length", "long length", "slow drip",
-        "web page", "ignored range", "wrong range", "wrong bytes", "changed file", "weak ETag", "no validator",
+        "web page", "ignored range", "wrong range", "wrong bytes", "changed file",
     )  # fmt: skip
 
     def __init__(self, share: float, seed: int, kinds: Sequence[str] = KINDS):
@@ -171,8 +164,6 @@ class Weather:
             "wrong range": Fault(shift=1),
             "wrong bytes": Fault(corrupt=True),
             "changed file": Fault(edition=1, cut=cut),
-            "weak ETag": Fault(validators="weak", cut=cut),
-            "no validator": Fault(validators="none", cut=cut),
         }[kind]
 
 
@@ -192,8 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
     def _answer(self) -> None:
-        headers = self.headers
-        self.request_log = Request(self.command, self.path, headers["Range"], headers["If-Range"])
+        self.request_log = Request(self.command, self.path, self.headers["Range"])
         path = self.server.folder / unquote(urlsplit(self.path).path).lstrip("/")
         inside = path.is_file() and path.resolve().is_relative_to(self.server.folder)
         with self.server.lock:
@@ -219,11 +209,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, path: Path, fault: Fault) -> None:
         size = path.stat().st_size
-        headers = _validators(path, fault) | {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         if fault.encoding is not None:
             headers["Content-Encoding"] = fault.encoding
         first, last = 0, size - 1
-        asked = self._range(size, headers, fault)
+        asked = self._range(size, fault)
         if asked is not None:
             first, last = asked[0] + fault.shift, asked[1]
             if first > last:
@@ -240,15 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self._send_body(path, first, length, fault)
 
-    def _range(self, size: int, headers: dict[str, str], fault: Fault) -> tuple[int, int] | None:
+    def _range(self, size: int, fault: Fault) -> tuple[int, int] | None:
         """Return the first and the last byte asked for; None for the whole file, first > last for none of its bytes."""
         asked = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", self.headers["Range"] or "")
         if not asked or fault.ignore_range:
-            return None
-        condition = self.headers["If-Range"]
-        current = {headers.get("ETag"), headers.get("Last-Modified")}
-        changed = condition is not None and (condition.startswith("W/") or condition not in current)
-        if changed and not fault.ignore_if_range:
             return None
         return int(asked[1]), min(int(asked[2] or size), size - 1)
 
@@ -286,16 +271,6 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-
-
-def _validators(path: Path, fault: Fault) -> dict[str, str]:
-    stat = path.stat()
-    identity = f"{path} {stat.st_size} {stat.st_mtime_ns} {fault.edition}"
-    tag = f'"{hashlib.sha256(identity.encode()).hexdigest()[:32]}"'
-    date = {"Last-Modified": email.utils.formatdate(stat.st_mtime, usegmt=True)}
-    return {"strong": {"ETag": tag} | date, "weak": {"ETag": f"W/{tag}"} | date, "date": date, "none": {}}[
-        fault.validators
-    ]
 
 
 def main(arguments: Sequence[str]) -> None:
