@@ -76,7 +76,7 @@ def build(folder: Path, *, members: int, photographs: Path | None, seed: int, wo
 
 
 def _from_folder(folder: Path) -> Iterator[_Photograph]:
-    for split in layout.SPLITS:
+    for split in layout.SOURCE_SPLITS:
         for file_name, width, height, boxes in _listed(layout.annotations_path(folder, split)):
             path = folder / "images" / split / file_name
             if path.is_file():
@@ -106,12 +106,13 @@ def _write(folder: Path, photographs: list[_Photograph], generator: np.random.Ge
     in_val = np.zeros(len(photographs), dtype=bool)
     in_val[generator.choice(len(photographs), len(photographs) // 3, replace=False)] = True
     categories = _categories(photographs)
-    (folder / "zips").mkdir()
     (folder / "annotations").mkdir()
     contents = {}
     for part, chosen in (("train2014", ~in_val), ("val2014", in_val)):
         listed = {int(place) + 1: photographs[order[place]] for place in np.flatnonzero(chosen)}
-        _write_photographs(folder / "zips" / f"{part}.zip", part, listed)
+        files = ((_file_name(part, number), photograph.read()) for number, photograph in listed.items())
+        path = folder / "zips" / f"{part}.zip"
+        layout.write_photographs(path, tqdm(files, f"write {path.name}", len(listed), unit="image"))
         contents[part] = _instances(part, listed, categories)
     _write_annotations(folder / "annotations" / coco2014.ANNOTATIONS, contents)
     (folder / coco2014.MINIVAL).write_text("".join(f"{number}\n" for number in _minival(in_val, generator)))
@@ -131,14 +132,6 @@ def _minival(in_val: NDArray[np.bool_], generator: np.random.Generator) -> list[
 
 def _file_name(part: str, number: int) -> str:
     return f"COCO_{part}_{number:012}.jpg"
-
-
-def _write_photographs(path: Path, part: str, photographs: dict[int, _Photograph]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(f"{part}/", _TIME), b"")
-        for number, photograph in tqdm(photographs.items(), f"write {path.name}", unit="image"):
-            name = f"{part}/{_file_name(part, number)}"
-            archive.writestr(zipfile.ZipInfo(name, _TIME), photograph.read())
 
 
 def _instances(part: str, photographs: dict[int, _Photograph], categories: dict[str, int]) -> dict[str, Any]:

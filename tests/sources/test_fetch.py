@@ -423,9 +423,10 @@ def test_an_answer_that_does_not_go_on(site: Site, fault: Fault) -> None:
 
 
 def test_another_size_in_the_middle(site: Site) -> None:
-    with serving(site.served, Fault(cut=100)) as server:
-        patience = replace(site.patience, sleep=lambda _: site.path.write_bytes(site.content + b"more"))
-        refused(site, site.remote(server), ValueError, "the server's a.zip has 5,004 bytes, 5,000 expected", patience)
+    with serving(site.served, Fault(cut=100), Fault(status=404)) as server:
+        refused(site, site.remote(server), OSError, "404")
+        site.path.write_bytes(site.content + b"more")
+        refused(site, site.remote(server), ValueError, "the server's a.zip has 5,004 bytes, 5,000 expected")
 
 
 def test_a_file_that_changes_between_two_parts_is_found_by_its_digest(
