@@ -1,4 +1,4 @@
-"""Packed splits, opened: what `packing` wrote, memory-mapped and checked."""
+"""Open and check the splits that `packing` wrote, as memory maps."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from earlyexit.task import CLASSES, SPLITS
 
 COLUMNS = ["id", "split", "label", "person_share"]
-# What NumPy passes on where a header, a Python literal, is damaged.
+# NumPy's errors for a damaged header, which is a Python literal.
 _DAMAGE = (
     ValueError,
     EOFError,
@@ -31,8 +31,8 @@ class PackedSplit:
 
     Attributes:
         images: uint8, images x R x R x RGB, memory-mapped and read-only.
-        labels: int64, 0 (no person) or 1 (person), one an image.
-        ids: int64, ascending.
+        labels: int64, 0 (no person) or 1 (person) for each image.
+        ids: int64, ascending, the image ids.
     """
 
     images: NDArray[np.uint8]
@@ -44,7 +44,7 @@ class PackedSplit:
 
 
 def open_split(folder: Path | str, split: str) -> PackedSplit:
-    """Open a split that `pack` wrote, without reading its pixels.
+    """Return a split that `pack` wrote; its pixels are read when they are used.
 
     Raises:
         FileNotFoundError: the array or the index is missing.
@@ -65,7 +65,7 @@ def open_split(folder: Path | str, split: str) -> PackedSplit:
 
 
 def balanced(labels: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
-    """Choose `n` of the rows of `labels` (0 or 1), half of each class, at random but the same for the same seed.
+    """Return `n` rows of `labels` (0 or 1), half of each class, chosen at random; the same for the same seed.
 
     Returns:
         the chosen rows, ascending.
@@ -86,7 +86,7 @@ def balanced(labels: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
 
 
 def balanced_up_to(labels: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
-    """Choose as `balanced` does, but fewer than `n` rows where the rarer class has fewer than n / 2.
+    """Return rows as `balanced` does, but fewer than `n` where the rarer class has fewer than n / 2 rows.
 
     Raises:
         ValueError: a class has no row at all.

@@ -1,4 +1,4 @@
-"""The task: Visual Wake Words' two classes, and the three splits of its images."""
+"""The task, Visual Wake Words: its two classes, and the three splits of the images."""
 
 import hashlib
 
@@ -9,8 +9,8 @@ SPLITS = ("train", "calibration", "val")
 def in_calibration(image_id: int, share: float) -> bool:
     """Return whether a training image is held out for calibration.
 
-    The id is hashed (BLAKE2b, 64 bits) to a number in [0, 1) that is compared with `share`. So adding or removing other
-    images moves none, and a larger share only adds images.
+    The id is hashed (BLAKE2b, 64 bits) to a number in [0, 1), which is compared with `share`. So other images have no
+    influence on the choice, and a larger share only adds images.
 
     Raises:
         ValueError: `share` is not in [0, 1].

@@ -12,7 +12,7 @@ from earlyexit.sources.fetch import fetch
 from stages import run
 
 RAW = Path("data/raw")
-# No output of the stage: DVC deletes outputs before a stage runs, and a download goes on where it stopped.
+# Not an output of the stage: DVC deletes outputs before a stage runs, but downloads are resumed.
 DOWNLOADS = Path("data/downloads")
 
 Counts = Mapping[str, tuple[int, int]]

@@ -17,6 +17,12 @@ def jpeg(seed: int, width: int = 60, height: int = 40, mode: str = "RGB") -> byt
     return buffer.getvalue()
 
 
+def encoded(image: Image.Image, form: str = "PNG", **more: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **more)
+    return buffer.getvalue()
+
+
 def content(split: str) -> dict[str, Any]:
     """Instances of which every second image, the odd ids, holds a person over a quarter of it."""
     ids = _ids(split)

@@ -1,1 +1,1 @@
-"""What every other package may use: files that appear whole, worker processes, Markdown tables, torchvision."""
+"""Tools for all packages: files that appear whole, worker processes, errors in one line, Markdown, torchvision."""

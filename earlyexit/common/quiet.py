@@ -1,4 +1,4 @@
-"""Converters print their progress from C++; it is kept back and shown only where they fail."""
+"""Hide what converters print, from C++ too, unless they fail."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back all that is written to stdout and stderr, C++ included; show it where the block raises."""
+    """Hide everything that is written to stdout and stderr, from C++ too; show it if the block raises."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)

@@ -1,7 +1,8 @@
 """The one place that imports torchvision.
 
-A CPU build of torch beside a torchvision that was built for CUDA lacks the operators that torchvision registers
-fake kernels for, and `import torchvision` fails. Their schemas are all that models and transforms.v2 need.
+torchvision registers kernels for its own operators when it is imported. A torchvision built for CUDA lacks these
+operators beside a CPU build of torch, and its import fails. Defining the operators' schemas first is enough for
+models and transforms.v2.
 """
 
 import sys
@@ -34,6 +35,6 @@ try:
 except RuntimeError as error:
     if "torchvision::" not in str(error):
         raise
-    # Kept: the schemas go with the object that defined them.
+    # The schemas exist as long as this object.
     _LIBRARY = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     v2 = _transforms_without_operators()

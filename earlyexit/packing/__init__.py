@@ -1,1 +1,1 @@
-"""From the raw layout to packed splits: label rules, decoding, arrays of pixels with an index."""
+"""The raw layout in, packed splits out: labels, decoded pixels in arrays, and an index."""

@@ -1,12 +1,4 @@
-"""COCO instances files and the photographs beside them.
-
-The raw layout that every source of photographs ends up in:
-
-    annotations/instances_train.json    annotations/instances_val.json
-    images/train.zip                    images/val.zip      stored, members <split>/<file_name>
-
-or, with neither of these two zips, others in images/, whose members are named as the file_names are.
-"""
+"""Read COCO instances files: the photographs, and how much of each its largest person covers."""
 
 from array import array
 from collections.abc import Collection, Iterable
@@ -20,13 +12,22 @@ from numpy.typing import NDArray
 from earlyexit.raw import coco_json
 from earlyexit.raw.coco_json import Category, Image
 
-# COCO rounds box corners to hundredths, other tools to whole pixels or to one past the end.
 BOX_TOLERANCE = 2.0
+"""Pixels by which a box may leave its image: some tools round corners to whole pixels, or count one past the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A listed photograph: stored size in pixels, persons, and the share of it that the largest person box covers."""
+    """A listed photograph.
+
+    Attributes:
+        id: the image id.
+        file_name: its name in the instances file.
+        width: the stored width in pixels.
+        height: the stored height in pixels.
+        persons: how many person boxes it has.
+        person_share: the share of the image that the largest person box covers.
+    """
 
     id: int
     file_name: str
@@ -38,7 +39,7 @@ class Photograph:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A listed photograph that cannot be used: `reason` is a fixed phrase, `detail` what was found."""
+    """A listed photograph that cannot be used: `reason` is a fixed phrase, `detail` says what was found."""
 
     id: int
     file_name: str
@@ -48,7 +49,7 @@ class Skip:
 
 @dataclass(frozen=True)
 class Instances:
-    """An instances file: photographs and skips in order of id, and annotations that belong to no listed image."""
+    """An instances file: photographs and skips in order of id, and the number of annotations of unlisted images."""
 
     photographs: list[Photograph]
     skips: list[Skip]
@@ -58,16 +59,20 @@ class Instances:
 def read_instances(path: Path, *, crowds: bool = True) -> Instances:
     """Read an instances file and measure the largest person box of every image.
 
-    A box counts with its area inside the image. With `crowds` annotations of crowds count as a person does, as in the
-    scripts that define Visual Wake Words, which do not look at `iscrowd`; without, they are passed over. (The scripts
-    take COCO's segmentation area where their paper says box area; boxes are used here.)
-    An image with an annotation of an unknown category, or with a person box that is not finite, has a negative side
-    or leaves the image by more than `BOX_TOLERANCE` pixels, is skipped: its label could not be trusted.
+    Only the part of a box inside the image counts. The scripts that define Visual Wake Words take COCO's segmentation
+    area where their paper says box area; boxes are used here. An image is skipped, because its label could not be
+    trusted, if it has an annotation of an unknown category, or a person box that is not finite, has a negative side, or
+    leaves the image by more than `BOX_TOLERANCE` pixels.
+
+    Args:
+        path: the instances file.
+        crowds: count annotations of crowds as persons, as those scripts do, which ignore `iscrowd`. Else crowds are
+            ignored.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not JSON, keys missing or of the wrong type, no images, an id or a file name used twice, not
-            exactly one category named "person".
+        ValueError: the file is not JSON, keys are missing or of the wrong type, there are no images, an id or a file
+            name is used twice, or not exactly one category is named "person".
     """
     content = _parse(path)
     images = sorted(content.images, key=lambda image: image["id"])
@@ -90,7 +95,8 @@ def person_boxes(path: Path, ids: Collection[int]) -> dict[int, tuple[str, list[
     """Return file name and person boxes (x, y, width, height in pixels) of photographs in an instances file.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_instances`.
+        FileNotFoundError: there is no such file.
+        ValueError: as in `read_instances`.
     """
     content = _parse(path)
     person = _person(path, content.categories)
@@ -104,7 +110,7 @@ def person_boxes(path: Path, ids: Collection[int]) -> dict[int, tuple[str, list[
 
 @dataclass(frozen=True)
 class _Content:
-    """What is needed of an instances file; of the annotations: image and category ids, boxes, whether a crowd's."""
+    """The needed parts of an instances file; each annotation has an owner (image id), kind (category id) and box."""
 
     images: list[Image]
     categories: list[Category]
@@ -115,7 +121,7 @@ class _Content:
 
 
 def _parse(path: Path) -> _Content:
-    """Read an instances file with little more memory than the result takes: COCO's hold 400 MB of JSON."""
+    """Read an instances file as a stream, to save memory: COCO's hold 400 MB of JSON."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     owners, kinds, boxes, crowds = array("q"), array("q"), array("d"), array("b")
@@ -165,7 +171,7 @@ def _person(path: Path, categories: list[Category]) -> int:
 def _measure(
     images: list[Image], content: _Content, person: int, crowds: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[int, tuple[str, str]], int]:
-    """Return persons and the largest person share of each image, the images' problems by row, and the strays."""
+    """Return the persons and largest person share of each image, the problems by row, and the number of strays."""
     ids = np.array([image["id"] for image in images], dtype=np.int64)
     rows = np.searchsorted(ids, content.owners).clip(max=len(ids) - 1)
     listed = ids[rows] == content.owners

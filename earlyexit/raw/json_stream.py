@@ -1,4 +1,4 @@
-"""A large JSON object, read piece by piece: of its arrays, one element at a time is in memory."""
+"""Read a large JSON object piece by piece: only one element of an array is in memory at a time."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ _SPACE = " \t\n\r"
 
 
 class Elements(Iterator[Any]):
-    """The elements of an array, each parsed when it is asked for."""
+    """Iterator over the elements of an array, which are parsed one by one."""
 
     def __init__(self, text: "_Text") -> None:
         self._text = text
@@ -27,17 +27,17 @@ class Elements(Iterator[Any]):
 
 
 def members(file: TextIO, hook: Callable[[dict[str, Any]], Any] | None = None) -> Iterator[tuple[str, Any]]:
-    """Yield key and value of every member of the JSON object that fills `file`, in order.
+    """Yield key and value of every member of the JSON object in `file`, in order.
 
-    A value that is an array comes as `Elements`; what the caller leaves of it is passed over.
+    An array comes as `Elements`; elements that the caller does not take are skipped.
 
     Args:
         file: opened for reading as text.
-        hook: called with every object below the top, as json's `object_hook`.
+        hook: json's `object_hook`, called for every object below the top one.
 
     Raises:
-        ValueError: the file is not one JSON object, or a key is there twice.
-        RecursionError: nested too deep.
+        ValueError: the file is not one JSON object, or has a key twice.
+        RecursionError: it is nested too deep.
     """
     text = _Text(file, hook)
     seen: set[str] = set()
@@ -66,7 +66,7 @@ def members(file: TextIO, hook: Callable[[dict[str, Any]], Any] | None = None) -
 
 
 class _Text:
-    """A window on the file, from the next character that is not parsed yet."""
+    """A window of the file that starts at the next character to parse."""
 
     def __init__(self, file: TextIO, hook: Callable[[dict[str, Any]], Any] | None) -> None:
         self._file = file
@@ -86,7 +86,7 @@ class _Text:
                 return ""
 
     def take(self, allowed: str) -> str:
-        """Pass the next character, which must be one of `allowed`."""
+        """Return the next character, which must be one of `allowed`, and go on behind it."""
         found = self.peek()
         if not found or found not in allowed:
             raise self.error(" or ".join(allowed))
@@ -94,7 +94,7 @@ class _Text:
         return found
 
     def value(self) -> Any:
-        """Parse the next value."""
+        """Return the next value."""
         self.peek()
         while True:
             try:
@@ -103,7 +103,7 @@ class _Text:
                 if not self._read():
                     raise self.error("a value") from None
                 continue
-            # A number near the window's end may go on behind it: 1 of 1e+5.
+            # A number at the window's end may continue behind it: 1 of 1e+5.
             if end + 2 < len(self._window) or not self._read():
                 self._at = end
                 return value
@@ -113,7 +113,7 @@ class _Text:
         return ValueError(f"{expected} expected at character {self._passed + self._at}")
 
     def _read(self) -> bool:
-        """Move the window on, at least twice as wide as what is not parsed, so that retries cost little in all."""
+        """Read on; return whether there was more. Doubling the window keeps the total cost of retries linear."""
         rest = self._window[self._at :]
         chunk = self._file.read(max(_CHUNK, len(rest)))
         if chunk:

@@ -1,4 +1,1 @@
-"""Where photographs come from: downloads, folders and archives, and scenes drawn from a seed.
-
-Out goes the raw layout.
-"""
+"""Photographs from downloads, folders and archives, or drawn from a seed, brought into the raw layout."""

@@ -1,4 +1,4 @@
-"""Checksum files as md5sum and sha256sum write them."""
+"""Read checksum files as md5sum and sha256sum write them."""
 
 import re
 from pathlib import Path
@@ -9,17 +9,15 @@ _LINE = re.compile(r"([0-9A-Fa-f]+)(?: [ *]|\t)(.+)")
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """Read a checksum file: one line a file, its digest, two blanks (or blank and `*`), its name.
+    """Return the digests in a checksum file by file name, as `md5:<hex>` or `sha256:<hex>`, in the order of the file.
 
-    Names lose their folders, as downloads have none. Blank lines and lines that start with `#` are skipped.
-
-    Returns:
-        `md5:<hex>` or `sha256:<hex>` by name, in the order of the file.
+    A line holds a digest, two blanks (or a blank and `*`), and a name. The folders in a name are dropped, as downloads
+    have none. Blank lines and lines that start with `#` are skipped.
 
     Raises:
-        FileNotFoundError: it is missing.
-        ValueError: naming file and line, where that is not such a line, or two lines disagree on a name; where the file
-            is too large, is no UTF-8, or holds no checksum.
+        FileNotFoundError: the file is missing.
+        ValueError: a line is malformed, or two lines disagree on a name (names file and line); or the file is too
+            large, is not UTF-8, or holds no checksum.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such checksum file, one as md5sum or sha256sum writes it is expected")

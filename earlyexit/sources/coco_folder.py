@@ -1,4 +1,4 @@
-"""A folder in COCO layout, brought into the raw layout."""
+"""Photographs of a folder in COCO layout."""
 
 import shutil
 from collections.abc import Iterator

@@ -414,16 +414,10 @@ def _retry_after(response: requests.Response) -> float:
     asked = response.headers.get("Retry-After", "")
     if re.fullmatch(r"[0-9]{1,9}", asked):
         return float(asked)
-    until, date = _seconds(asked), _seconds(response.headers.get("Date"))
-    return max(0.0, until - (time.time() if date is None else date)) if until is not None else 0.0
-
-
-def _seconds(date: str | None) -> float | None:
-    """Return an HTTP date in seconds since 1970; None where it is none."""
     try:
-        return email.utils.parsedate_to_datetime(date or "").timestamp()
+        return max(0.0, email.utils.parsedate_to_datetime(asked).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
-        return None
+        return 0.0
 
 
 def _root(error: BaseException) -> str:

@@ -88,3 +88,9 @@ def test_every_worker_is_prepared() -> None:
     with pool.workers(2, note) as workers:
         assert list(workers.map(noted, range(4))) == ["yes"] * 4
     assert "NOTED" not in os.environ
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_map_in_this_process_or_in_others(count: int) -> None:
+    with pool.mapping(count, method="fork", chunksize=2) as spread:
+        assert list(spread(pow, range(5), [2] * 5)) == [0, 1, 4, 9, 16]

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import resource
@@ -18,16 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image, ImageFile
+from PIL import Image
 
-from earlyexit.dataset import balanced, balanced_up_to, open_split
+from earlyexit.dataset import open_split
 from earlyexit.packing import pack as module
-from earlyexit.packing.decode import UnfitError, decode
+from earlyexit.packing.decode import decode
 from earlyexit.packing.pack import _drop_rows, pack
 from earlyexit.raw import layout
 from earlyexit.sources import coco_folder
 from earlyexit.task import SPLITS, in_calibration
-from tests.coco_source import content, files, jpeg, write_content, write_source
+from tests.coco_source import content, encoded, files, jpeg, write_content, write_source
 
 R = 16
 
@@ -318,15 +317,6 @@ def test_reason_of_every_unusable_photograph(
         run(raw, tmp_path / "again")
 
 
-def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither above Pillow's limit, where it warns, nor above twice that, where it refuses."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded"))
-    for width in (40, 400):
-        with pytest.raises(UnfitError, match="more than 1000 pixels"):
-            decode(encoded(Image.new("RGB", (width, 30))), width, 30, 8)
-
-
 def test_warnings_of_the_decoder_are_listed(raw: Path, packed: Path, tmp_path: Path) -> None:
     damaged_exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0"
     content = jpeg(2)
@@ -397,87 +387,6 @@ def test_zip_missing_or_cut(raw: Path, tmp_path: Path) -> None:
         run(raw, tmp_path / "packed")
 
 
-def encoded(image: Image.Image, form: str = "PNG", **more: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **more)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_every_eight_bit_mode_becomes_rgb(mode: str) -> None:
-    image = Image.new("RGB", (50, 30), "white").convert(mode)
-    assert (decode(encoded(image), 50, 30, 8) == 255).all()
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_every_jpeg_mode_becomes_rgb(mode: str) -> None:
-    grey = Image.new("RGB", (50, 30), (90, 90, 90)).convert(mode)
-    pixels = decode(encoded(grey, "JPEG"), 50, 30, 8)
-    assert pixels.shape == (8, 8, 3)
-    assert np.abs(pixels.astype(int) - 90).max() <= 2
-
-
-def test_deeper_pixels_are_refused() -> None:
-    image = Image.fromarray(np.full((30, 50), 40_000, dtype=np.uint16))
-    with pytest.raises(UnfitError, match="eight bits"):
-        decode(encoded(image), 50, 30, 8)
-
-
-def test_whole_image_is_squashed() -> None:
-    halves = Image.new("RGB", (80, 20), "red")
-    halves.paste("blue", (40, 0, 80, 20))
-    pixels = decode(encoded(halves), 80, 20, 10)
-    assert (pixels[:, :4] == (255, 0, 0)).all()
-    assert (pixels[:, 6:] == (0, 0, 255)).all()
-
-
-def test_large_photograph_is_antialiased() -> None:
-    """A checkerboard finer than the target must fade to grey, and the DCT scaling change little."""
-    board = (np.indices((512, 768)).sum(0) % 2 * 255).astype(np.uint8)
-    assert np.abs(decode(encoded(Image.fromarray(board)), 768, 512, 32).astype(int) - 128).max() <= 2
-    smooth = Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 12, 3), np.uint8)).resize((768, 512))
-    through_dct = decode(encoded(smooth, "JPEG", quality=95), 768, 512, 32).astype(int)
-    full = np.asarray(smooth.resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(through_dct - full).mean() < 1.5
-
-
-def test_orientation_is_not_applied_and_explained() -> None:
-    image = Image.new("RGB", (60, 40), "red")
-    image.paste("blue", (30, 0, 60, 40))
-    exif = Image.Exif()
-    exif[0x112] = 6
-    data = encoded(image, "JPEG", exif=exif)
-    pixels = decode(data, 60, 40, 8)
-    assert pixels[:, 0, 0].min() > 200
-    assert pixels[:, -1, 2].min() > 200
-    with pytest.raises(UnfitError, match=r"60 x 40, listed as 40 x 60 .*before EXIF orientation"):
-        decode(data, 40, 60, 8)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(0, 60), st.integers(0, 60))
-def test_balanced_is_half_of_each_class_and_fixed(seed: int, half: int, zeros: int, ones: int) -> None:
-    labels = np.random.default_rng(seed).permutation(np.repeat([0, 1], [zeros, ones]))
-    if min(zeros, ones) < half:
-        with pytest.raises(ValueError, match=f"there are {zeros} with label 0 .* and {ones} with label 1"):
-            balanced(labels, 2 * half, seed)
-        return
-    chosen = balanced(labels, 2 * half, seed)
-    assert np.bincount(labels[chosen], minlength=2).tolist() == [half, half]
-    assert (np.diff(chosen) > 0).all()
-    np.testing.assert_array_equal(chosen, balanced(labels, 2 * half, seed))
-
-
-def test_balanced_depends_on_the_seed() -> None:
-    labels = np.tile([0, 1], 500)
-    assert balanced(labels, 20, 1).tolist() != balanced(labels, 20, 2).tolist()
-
-
-@pytest.mark.parametrize("n", [-2, 0, 3])
-def test_balanced_refuses_what_has_no_half(n: int) -> None:
-    with pytest.raises(ValueError, match=f"{n} images cannot be half of each class"):
-        balanced(np.array([0, 1] * 5), n, 1)
-
-
 @given(hnp.arrays(np.bool_, st.integers(1, 40)))
 def test_dropped_rows(tmp_path_factory: pytest.TempPathFactory, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
     path = tmp_path_factory.mktemp("rows") / "a.npy"
@@ -485,72 +394,3 @@ def test_dropped_rows(tmp_path_factory: pytest.TempPathFactory, keep: np.ndarray
     np.save(path, rows)
     _drop_rows(path, keep)
     np.testing.assert_array_equal(np.load(path), rows[keep])
-
-
-@pytest.fixture
-def copy(packed: Path, tmp_path: Path) -> Path:
-    for name, data in files(packed):
-        (tmp_path / name).write_bytes(data)
-    return tmp_path
-
-
-def test_open_split_names_what_is_missing(copy: Path) -> None:
-    with pytest.raises(ValueError, match="no split 'test'; there are train, calibration, val"):
-        open_split(copy, "test")
-    (copy / "val.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=r"val.npy: no such file"):
-        open_split(copy, "val")
-    (copy / "index.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"index.csv: no such file"):
-        open_split(copy, "train")
-
-
-@pytest.mark.parametrize("data", [b"", b"PK", b"\x93NUMPY\x01\x00" + struct.pack("<H", 2) + b"{}"])
-def test_open_split_refuses_what_is_no_array(copy: Path, data: bytes) -> None:
-    (copy / "val.npy").write_bytes(data)
-    with pytest.raises(ValueError, match=r"val.npy: not a whole .npy file"):
-        open_split(copy, "val")
-
-
-def test_open_split_refuses_a_cut_array(copy: Path) -> None:
-    data = (copy / "val.npy").read_bytes()
-    (copy / "val.npy").write_bytes(data[:-1])
-    with pytest.raises(ValueError, match=r"val.npy: not a whole .npy file"):
-        open_split(copy, "val")
-
-
-@pytest.mark.parametrize("shape", [(6, 8, 8), (6, 8, 9, 3), (6, 8, 8, 1)])
-def test_open_split_refuses_another_shape(copy: Path, shape: tuple[int, ...]) -> None:
-    np.save(copy / "val.npy", np.zeros(shape, np.uint8))
-    with pytest.raises(ValueError, match=r"val.npy: uint8 of shape \(images, R, R, 3\) expected"):
-        open_split(copy, "val")
-
-
-def test_open_split_compares_array_and_index(copy: Path) -> None:
-    np.save(copy / "val.npy", np.zeros((5, R, R, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"val.npy holds 5 images, .*index.csv lists 6"):
-        open_split(copy, "val")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "not a table of id, split"),
-        ("id,split\n1,val\n", "columns id, split, label, person_share expected"),
-        ("id,split,label,person_share\nx,val,0,0.0\n", "not a table of id, split"),
-        ("id,split,label,person_share\n1,val,2,0.0\n", "neither 0 nor 1"),
-        ("id,split,label,person_share\n1,val,1,0.5\n1,val,0,0.0\n", "listed twice"),
-    ],
-)
-def test_open_split_refuses_a_malformed_index(copy: Path, text: str, message: str) -> None:
-    (copy / "index.csv").write_text(text)
-    with pytest.raises(ValueError, match=f"index.csv: .*{message}"):
-        open_split(copy, "val")
-
-
-def test_balanced_up_to_takes_what_the_rarer_class_allows() -> None:
-    labels = np.array([0] * 10 + [1] * 3)
-    assert np.bincount(labels[balanced_up_to(labels, 100, seed=0)]).tolist() == [3, 3]
-    assert np.array_equal(balanced_up_to(labels, 4, seed=0), balanced(labels, 4, seed=0))
-    with pytest.raises(ValueError, match="even number"):
-        balanced_up_to(np.zeros(5, np.int64), 4, seed=0)

@@ -22,6 +22,18 @@ def test_parts_come_in_the_order_of_the_file_with_what_a_label_needs() -> None:
     assert [image["id"] for image in found["images"]] == [image["id"] for image in value["images"]]
 
 
+def without(key: str) -> dict[str, Any]:
+    value = content("val")
+    del value[key]
+    return value
+
+
+def changed(part: str, **entries: object) -> dict[str, Any]:
+    value = content("val")
+    value[part][1] |= entries
+    return value
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -32,6 +44,26 @@ def test_parts_come_in_the_order_of_the_file_with_what_a_label_needs() -> None:
         (content("val") | {"annotations": 3}, "x.json: annotations: must be a list"),
         (content("val") | {"categories": [{"id": -1, "name": "person"}]}, r"x.json: categories\[0\].id: .*got '-1'"),
         (content("val") | {"categories": [{"id": 1}]}, r"x.json: categories\[0\].name is missing"),
+        (without("annotations"), "annotations is missing"),
+        (without("categories"), "categories is missing"),
+        (changed("images", id="1"), r"images\[1\].id: .*integer.*'1'"),
+        (changed("images", id=1.5), r"images\[1\].id: .*integer"),
+        (changed("images", id=True), r"images\[1\].id: .*integer"),
+        (changed("images", id=-1), r"images\[1\].id: .*greater"),
+        (changed("images", id=2**63), r"images\[1\].id: .*less"),
+        (changed("images", width=0), r"images\[1\].width: .*greater"),
+        (changed("images", height=None), r"images\[1\].height: .*integer"),
+        (changed("images", file_name=""), r"images\[1\].file_name: must be a path below"),
+        (changed("images", file_name="/etc/passwd"), "must be a path below"),
+        (changed("images", file_name="../x.jpg"), "must be a path below"),
+        (changed("images", file_name="a\\b.jpg"), "must be a path below"),
+        (changed("annotations", bbox=[1, 2, 3]), r"annotations\[1\].bbox: .*at least 4"),
+        (changed("annotations", bbox=[1, 2, 3, 4, 5]), r"annotations\[1\].bbox: .*at most 4"),
+        (changed("annotations", bbox=[1, 2, 3, "4"]), r"annotations\[1\].bbox\[3\]: .*number"),
+        (changed("annotations", bbox=None), r"annotations\[1\].bbox: .*list"),
+        (changed("annotations", bbox=[1, 2, 3, 10**400]), r"annotations\[1\].bbox\[3\]: "),
+        (changed("annotations", iscrowd=2), r"annotations\[1\].iscrowd: .*0"),
+        (changed("annotations", image_id=None), r"annotations\[1\].image_id: .*integer"),
         (content("val") | {"images": [7]}, r"x.json: images\[0\]: .*got '7'"),
     ],
 )

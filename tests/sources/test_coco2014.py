@@ -272,36 +272,12 @@ def garbled(folder: Path) -> None:
         (with_json(b"\xff{"), r"instances_train2014.json: not valid JSON .*utf-8"),
         (with_json(b"[" * 100_000), "instances_train2014.json: not valid JSON"),
         (with_json(b"[]"), "instances_train2014.json: not valid JSON"),
-        (with_json(b'{"images": {}}'), "images: must be a list"),
-        (changed(lambda content: content["images"].insert(1, 5)), r"images\[1\]: .*dict"),
         (with_json(b"{}"), "images is missing"),
         (changed(lambda content: content.update(images=[])), "instances_val2014.json: images is empty"),
-        (changed(lambda content: content["images"][2].update(id="3")), r"images\[2\].id: .*integer \(got '3'\)"),
         (changed(lambda content: content["images"][2].update(id=103)), "the image id 103 is used twice"),
         (
             changed(lambda content: content["images"][2].update(id=3)),
             "the image id 3 is used twice; .* over both parts",
-        ),
-        (
-            changed(lambda content: content["images"][0].update(file_name="../x.jpg")),
-            r"images\[0\].file_name: must be a path below",
-        ),
-        (
-            changed(lambda content: content["images"][0].update(file_name="/x.jpg")),
-            r"images\[0\].file_name: must be a path below",
-        ),
-        (changed(lambda content: content["images"][0].update(width=0)), r"images\[0\].width: .*greater than 0"),
-        (
-            changed(lambda content: content["annotations"][0].update(bbox=[1, 2])),
-            r"annotations\[0\].bbox: .*at least 4",
-        ),
-        (
-            changed(lambda content: content["annotations"][0].update(iscrowd=2)),
-            r"annotations\[0\].iscrowd: Input should be 0, 1",
-        ),
-        (
-            changed(lambda content: content["annotations"][0].pop("image_id")),
-            r"annotations\[0\].image_id is missing",
         ),
         (changed(lambda content: content["categories"][1].update(name="cat")), '0 categories are named "person"'),
         (changed(lambda content: content["categories"][0].update(name="person")), '2 categories are named "person"'),

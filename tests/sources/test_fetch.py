@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -666,11 +666,3 @@ def test_any_retry_after_is_a_wait(text: str) -> None:
     response = requests.Response()
     response.headers["Retry-After"] = text
     assert Patience().wait(1, module._retry_after(response)) <= 300
-
-
-def test_retry_after_is_counted_from_the_date_of_the_server() -> None:
-    response = requests.Response()
-    now = datetime(2001, 1, 1, tzinfo=UTC)
-    response.headers["Date"] = format_datetime(now, usegmt=True)
-    response.headers["Retry-After"] = format_datetime(now + timedelta(seconds=40), usegmt=True)
-    assert module._retry_after(response) == 40

@@ -1,4 +1,4 @@
-"""The embedded data set: scenes drawn by the project, written as photographs in COCO layout."""
+"""The embedded data set: scenes drawn from a seed, written as photographs in the raw layout."""
 
 from earlyexit.sources.scenes.compose import Scene, draw
 from earlyexit.sources.scenes.write import write
