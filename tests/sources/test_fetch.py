@@ -649,7 +649,7 @@ def test_a_full_disk(site: Site) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from earlyexit.fetch import Remote, fetch
+from earlyexit.sources.fetch import Remote, fetch
 url, folder, size, digest = sys.argv[1:]
 fetch([Remote(url, "a.zip", int(size), digest or None)], Path(folder))
 """
