@@ -5,8 +5,8 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools.flatbuffer_utils import strip_strings
 
-from earlyexit.common.quiet import quiet
 from earlyexit.tflite.reader import IDENTIFIER, unpack
 
 _BUFFER_ALIGNMENT = 16  # Buffer.data in TensorFlow Lite's schema.fbs: force_align
@@ -26,9 +26,6 @@ def compact(model: bytes) -> bytes:
     Raises:
         ValueError: `model` is no .tflite file, or is damaged.
     """
-    with quiet():  # imported here: it takes five seconds, talks, and only this function needs it
-        from tensorflow.lite.tools.flatbuffer_utils import strip_strings
-
     content = unpack(model)
     strip_strings(content)
     content.metadata = content.metadataBuffer = None
