@@ -79,15 +79,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"]}
 
 
-def outputs(folder: Path) -> dict[str, str]:
-    """Return the MD5 that DVC recorded for each output."""
-    lock = YAML(typ="safe", pure=True).load(folder / "dvc.lock")
-    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
-
-
 def unmeasured(folder: Path) -> dict[str, str]:
     """Return the MD5 that DVC recorded for each output that holds no measured times."""
-    return {path: digest for path, digest in outputs(folder).items() if not measured(path)}
+    lock = YAML(typ="safe", pure=True).load(folder / "dvc.lock")
+    outputs = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
+    return {path: digest for path, digest in outputs.items() if not measured(path)}
 
 
 def measured(path: str) -> bool:
@@ -98,8 +94,8 @@ def measured(path: str) -> bool:
 def files(folder: Path) -> dict[str, str]:
     """Return the MD5 of each file at its final name under data, models and reports."""
     found = (path for top in ("data", "models", "reports") for path in (folder / top).rglob("*") if path.is_file())
-    names = {path.relative_to(folder).as_posix(): path for path in found}
-    return {name: _digest(path) for name, path in sorted(names.items()) if "/." not in name}
+    names = sorted(path.relative_to(folder).as_posix() for path in found)
+    return {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in names if "/." not in name}
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -108,7 +104,3 @@ def leftovers(folder: Path) -> list[str]:
     states = (folder / "models/.unfinished").glob("*")
     found = [*(path for path in hidden if path.name != ".unfinished"), *states]
     return sorted(path.relative_to(folder).as_posix() for path in found)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
