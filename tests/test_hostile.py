@@ -24,7 +24,7 @@ from earlyexit import dataset, params
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.common.files import write_json
 from earlyexit.evaluation import per_image
-from earlyexit.model import checkpoint, pretrained
+from earlyexit.model import pretrained
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
@@ -229,8 +229,6 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     deployment.save(folder, Deployment(structure.outputs, models, [1] * len(models), structure.pixels), "litert")
     write_json(folder / "thresholds.json", results.thresholds().model_dump())
     per_image.save(folder / "val.safetensors", results.evaluation(6))
-    network = EarlyExitNetwork(structure)
-    checkpoint.save(folder, network, {"seed": 1})
     baseline = EarlyExitNetwork(structure.model_copy(update={"exits": [], "head_channels": []}))
     numbered = {
         f"{layer.number}.{layer.kind}.{name}": value.clone()
@@ -253,15 +251,13 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
             folder / "train.npy", lambda path: dataset.open_split(path.parent, "train").images.sum(), head=128
         ),
         "csv": Reader(folder / "index.csv", lambda path: dataset.open_split(path.parent, "train")),
-        "checkpoint": Reader(folder / checkpoint.WEIGHTS, lambda path: checkpoint.load(path.parent), head=9000),
-        "facts": Reader(folder / checkpoint.FACTS, lambda path: checkpoint.load(path.parent)),
         "pretrained": Reader(
             folder / "layers.safetensors", lambda path: pretrained.load_pretrained(baseline, path), head=3000
         ),
     }
 
 
-@pytest.mark.parametrize("name", ["manifest", "thresholds", "evaluation", "npy", "csv", "checkpoint", "pretrained"])
+@pytest.mark.parametrize("name", ["manifest", "thresholds", "evaluation", "npy", "csv", "pretrained"])
 def test_a_damaged_file_is_refused_in_one_line(readers: dict[str, Reader], name: str) -> None:
     reader = readers[name]
     valid = reader.path.read_bytes()
@@ -304,7 +300,7 @@ VALUES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("name", ["manifest", "thresholds", "facts"])
+@pytest.mark.parametrize("name", ["manifest", "thresholds"])
 def test_json_of_another_shape_is_refused_in_one_line(readers: dict[str, Reader], name: str) -> None:
     reader = readers[name]
     valid = reader.path.read_bytes()
@@ -342,25 +338,6 @@ def test_a_manifest_reaches_no_other_file(
         deployment.load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"blocks": [[16, 4096, 64, 1]] * 60}, {"blocks": [[16, 4096, 2, 1]]}, {"blocks": [[1, 8, 1, 1]] * 65},
-        {"width": 4, "stem": 4096, "last": 4096, "blocks": [[16, 4096, 1, 2]]},
-    ],
-)  # fmt: skip
-def test_an_architecture_beyond_any_device_is_not_built(
-    readers: dict[str, Reader], tmp_path: Path, change: Any
-) -> None:
-    facts = json.loads(readers["facts"].path.read_bytes())
-    facts["architecture"]["backbone"] |= change
-    write_json(tmp_path / checkpoint.FACTS, facts)
-    with pytest.raises(
-        ValueError, match=r"model\.json: no valid architecture: .*(more than 67,108,864|at most 64 items)"
-    ):
-        checkpoint.load(tmp_path)
-
-
 @pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "F4", "C64", "U64"])
 def test_weights_of_an_odd_type_are_named(tmp_path: Path, kind: str) -> None:
     size = {"F4": 4, "C64": 64, "U64": 64}.get(kind, 8)
@@ -368,7 +345,7 @@ def test_weights_of_an_odd_type_are_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "odd.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
     with pytest.raises(ValueError, match=r"odd\.safetensors: tensors of type \w+, expected float16"):
-        checkpoint.read_weights(path)
+        pretrained.load_pretrained(EarlyExitNetwork(tiny_network.architecture()), path)
 
 
 @pytest.mark.usefixtures("at_the_end_of_the_stack")
