@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ruamel.yaml import YAML
-
 from experiments.mend import damaged
 from rehearsal import miniature
 
@@ -133,7 +131,7 @@ class Repro:
             if self.process.poll() is not None:
                 self.finish()
                 return None
-            time.sleep(0.01)
+            time.sleep(0.02)
         begin = time.monotonic()
         time.sleep(moment.seconds)
         if self.process.poll() is not None:
@@ -181,11 +179,10 @@ class Repro:
 
 
 def finished_stages(folder: Path) -> frozenset[str]:
-    """Return the stages in dvc.lock; none where the file is missing or damaged."""
+    """Return the stages in dvc.lock, which must be whole or missing."""
     path = folder / "dvc.lock"
-    if not path.exists() or path.name in damaged(folder):
-        return frozenset()
-    return frozenset(YAML(typ="safe", pure=True).load(path)["stages"])
+    # By their indentation: a YAML parser takes long for this file, and it is read after every kill.
+    return frozenset(re.findall(r"^  (\S+):$", path.read_text(), re.MULTILINE)) if path.exists() else frozenset()
 
 
 def mend(folder: Path) -> None:
