@@ -1,12 +1,11 @@
-"""Throughput and memory of prepare beside the bare decoding and resizing of the same photographs by as many processes.
+"""Compare the throughput of prepare with bare decoding and resizing by as many processes, and print its memory.
 
 Run from the project root, after the download stage: python -m benchmarks.prepare
-With --members N: of N generated photographs, in zips laid out as COCO 2014's, that are removed afterwards.
+With --members N it generates N photographs, in zips with COCO 2014's layout, and removes them afterwards.
 """
 
 import argparse
 import io
-import json
 import os
 import tempfile
 import threading
@@ -24,11 +23,11 @@ from tqdm import tqdm
 
 from earlyexit.common import pool
 from earlyexit.packing.decode import decode
-from earlyexit.packing.pack import pack
 from earlyexit.params import DataParams, load
 from earlyexit.raw import coco, layout, zips
 from earlyexit.raw.coco import Photograph
 from earlyexit.raw.zips import Member
+from stages.prepare import prepare
 
 RAW = Path("data/raw")
 GOAL = 0.7
@@ -40,7 +39,7 @@ _WIDTH, _HEIGHT = 320, 240
 
 
 class Peak:
-    """The most memory that this process and its children held at once, in bytes: their resident sets together."""
+    """The largest sum of the resident sets of this process and its children, in bytes, sampled 50 times a second."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -63,11 +62,11 @@ class Peak:
 
 
 def bare(raw: Path, data: DataParams, workers: int) -> float:
-    """Return images/s of reading and decoding, nothing kept."""
+    """Return the images per second of reading and decoding alone."""
     stored = layout.stored(raw)
     listed = [
         (photograph, stored[split][photograph.file_name])
-        for split in layout.SPLITS
+        for split in layout.SOURCE_SPLITS
         for photograph in coco.read_instances(layout.annotations_path(raw, split)).photographs
     ]
     chunks = [listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK)]
@@ -79,26 +78,15 @@ def bare(raw: Path, data: DataParams, workers: int) -> float:
 
 
 def whole(raw: Path, data: DataParams, workers: int) -> float:
-    """Return images/s of everything that the stage does."""
+    """Return the images per second of the whole stage."""
     with tempfile.TemporaryDirectory(dir=raw.parent) as folder:
         start = time.perf_counter()
-        summary = pack(
-            raw,
-            Path(folder) / "packed",
-            source=data.source,
-            resolution=data.resolution,
-            rule=data.label_rule,
-            min_person_area=getattr(data.min_person_area, data.label_rule),
-            calibration_share=data.calibration_share,
-            max_skipped=data.max_skipped,
-            workers=workers,
-        )
+        summary = prepare(data, raw, Path(folder) / "packed", workers)
         return int(summary["skipped"]["listed"]) / (time.perf_counter() - start)
 
 
 def write_members(folder: Path, count: int) -> None:
     """Write the raw layout of `count` small photographs, two thirds of them train, seven boxes each as in COCO."""
-    (folder / "annotations").mkdir(parents=True)
     contents = [_jpeg(seed) for seed in range(16)]
     first = 0
     for split, last in (("train", 2 * count // 3), ("val", count)):
@@ -123,9 +111,9 @@ def write_members(folder: Path, count: int) -> None:
             {"id": number, "name": f"category {number}" if number > 1 else "person"} for number in range(1, 8)
         ]
         content = {"images": images, "annotations": annotations, "categories": categories}
-        layout.annotations_path(folder, split).write_text(json.dumps(content))
+        layout.write_instances(folder, split, content)
         progress = tqdm(photographs, f"write {split}", len(names))
-        layout.store_photographs(folder / "images" / f"{split}2014.zip", f"{split}2014", progress)
+        layout.write_photographs(layout.archive_path(folder, f"{split}2014"), progress)
         first = last
 
 
@@ -151,9 +139,9 @@ def main() -> None:
                 f"pass {number}: prepare {rate:.0f} images/s, memory of all processes at most {peak.bytes / 1e6:.0f} MB"
             )
             pairs.append((rate, bare(raw, data, chosen.workers)))
-    prepare, decoding = (median(column) for column in zip(*pairs, strict=True))
-    print(f"prepare {prepare:.0f} images/s, bare decoding {decoding:.0f} images/s, {chosen.workers} processes")
-    print(f"ratio {prepare / decoding:.2f} (goal: {GOAL} or more)")
+    packing, decoding = (median(column) for column in zip(*pairs, strict=True))
+    print(f"prepare {packing:.0f} images/s, bare decoding {decoding:.0f} images/s, {chosen.workers} processes")
+    print(f"ratio {packing / decoding:.2f} (goal: {GOAL} or more)")
 
 
 def _decode_all(resolution: int, listed: Sequence[tuple[Photograph, Member]]) -> int:

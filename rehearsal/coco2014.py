@@ -66,7 +66,7 @@ def build(folder: Path, *, members: int, photographs: Path | None, seed: int, wo
         drawn = Path(scratch) / "scenes"
         val = max(1, (members - len(taken)) // 3)
         scenes.write(drawn, train=members - len(taken) - val, val=val, seed=seed, workers=workers)
-        for split in layout.SPLITS:
+        for split in layout.SOURCE_SPLITS:
             archive = stack.enter_context(zipfile.ZipFile(layout.archive_path(drawn, split)))
             for name, width, height, boxes in _listed(drawn, split):
                 read = partial(archive.read, layout.member_name(split, name))
@@ -75,7 +75,7 @@ def build(folder: Path, *, members: int, photographs: Path | None, seed: int, wo
 
 
 def _from_folder(folder: Path) -> Iterator[_Photograph]:
-    for split in layout.SPLITS:
+    for split in layout.SOURCE_SPLITS:
         for name, width, height, boxes in _listed(folder, split):
             path = folder / "images" / split / name
             if path.is_file():

@@ -2,13 +2,12 @@
 
     python -m rehearsal.server FOLDER --port 8000 --faults 0.3 --seed 1
 
-It serves FOLDER on this machine as the official host serves COCO (ranges, strong ETags), and injects a fault into a
+It serves FOLDER on this machine as the official host serves COCO (with ranges), and injects a fault into a
 random three of ten answers. It ends on Ctrl-C or SIGTERM, and then prints how often each fault was injected.
 """
 
 import argparse
 import email.utils
-import hashlib
 import re
 import signal
 import sys
@@ -21,7 +20,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -44,11 +42,9 @@ class Fault:
         drip: bytes per second.
         page: a web page, with status 200, instead of the file.
         ignore_range: the whole file, with status 200, for every range.
-        ignore_if_range: the range, even if the file has changed.
         shift: added to the first byte of the range.
         corrupt: one wrong bit in the first byte of the body.
-        edition: of the file; each edition has its own bytes and ETag, and all have the same size.
-        validators: a strong ETag, a weak one, Last-Modified alone, or none.
+        edition: of the file; each edition has its own bytes, and all have the same size.
         encoding: Content-Encoding, though nothing is encoded.
         chunked: chunked transfer, without Content-Length.
     """
@@ -62,11 +58,9 @@ class Fault:
     drip: float | None = None
     page: bool = False
     ignore_range: bool = False
-    ignore_if_range: bool = False
     shift: int = 0
     corrupt: bool = False
     edition: int = 0
-    validators: Literal["strong", "weak", "date", "none"] = "strong"
     encoding: str | None = None
     chunked: bool = False
 
@@ -78,7 +72,6 @@ class Request:
     method: str
     path: str
     range: str | None
-    if_range: str | None
     status: int = 0
     sent: int = 0
 
@@ -146,8 +139,6 @@ KINDS: dict[str, Callable[[int], Fault]] = {
     "wrong range": lambda place: Fault(shift=1),
     "wrong bytes": lambda place: Fault(corrupt=True),
     "changed file": lambda place: Fault(edition=1, cut=place),
-    "weak ETag": lambda place: Fault(validators="weak", cut=place),
-    "no validator": lambda place: Fault(validators="none", cut=place),
 }
 """Kinds of random faults; each takes a random place in the file, in bytes."""
 
@@ -185,8 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a GET or a HEAD."""
-        headers = self.headers
-        self.request_log = Request(self.command, self.path, headers["Range"], headers["If-Range"])
+        self.request_log = Request(self.command, self.path, self.headers["Range"])
         path = self.server.folder / unquote(urlsplit(self.path).path).lstrip("/")
         inside = path.is_file() and path.resolve().is_relative_to(self.server.folder)
         with self.server.lock:
@@ -208,11 +198,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, path: Path, fault: Fault) -> None:
         size = path.stat().st_size
-        headers = _validators(path, fault) | {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         if fault.encoding is not None:
             headers["Content-Encoding"] = fault.encoding
         first, last = 0, size - 1
-        asked = self._range(size, headers, fault)
+        asked = self._range(size, fault)
         if asked is not None:
             first, last = asked[0] + fault.shift, asked[1]
             if first > last:
@@ -228,15 +218,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self._send_body(path, first, length, fault)
 
-    def _range(self, size: int, headers: dict[str, str], fault: Fault) -> tuple[int, int] | None:
+    def _range(self, size: int, fault: Fault) -> tuple[int, int] | None:
         """Return the first and last byte to send; None: the whole file; first > last: the range lies beyond its end."""
         asked = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", self.headers["Range"] or "")
         if not asked or fault.ignore_range:
-            return None
-        condition = self.headers["If-Range"]
-        current = {headers.get("ETag"), headers.get("Last-Modified")}
-        changed = condition is not None and (condition.startswith("W/") or condition not in current)
-        if changed and not fault.ignore_if_range:
             return None
         return int(asked[1]), min(int(asked[2] or size), size - 1)
 
@@ -283,18 +268,6 @@ def _error_headers(path: Path, fault: Fault) -> dict[str, str]:
     if fault.retry_after is not None:
         date = email.utils.formatdate(time.time() + fault.retry_after, usegmt=True)
         headers["Retry-After"] = date if fault.retry_date else str(fault.retry_after)
-    return headers
-
-
-def _validators(path: Path, fault: Fault) -> dict[str, str]:
-    stat = path.stat()
-    identity = f"{path} {stat.st_size} {stat.st_mtime_ns} {fault.edition}"
-    tag = f'"{hashlib.sha256(identity.encode()).hexdigest()[:32]}"'
-    headers = {}
-    if fault.validators != "none":
-        headers["Last-Modified"] = email.utils.formatdate(stat.st_mtime, usegmt=True)
-    if fault.validators in ("strong", "weak"):
-        headers["ETag"] = tag if fault.validators == "strong" else f"W/{tag}"
     return headers
 
 

@@ -6,15 +6,15 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from earlyexit.common.files import DENIED, FULL, replacing
 from earlyexit.common.pool import end_with_parent
 
-FREE = "free some space and run `dvc repro` again: finished stages are kept"
+FREE = (
+    "free some space, or use a disk that holds files of that size, and run `dvc repro` again: finished stages are kept"
+)
 WRITABLE = "make it writable for this user and run `dvc repro` again: finished stages are kept"
-FREE_MEMORY = "free some memory and run `dvc repro` again: finished stages are kept"
 MEMORY = "lower the stage's batch_size or data.resolution in params.yaml, or run it where more memory is free"
 GPU = "lower the stage's batch_size in params.yaml, or set train.device: cpu"
 INTERRUPTED = "interrupted; `dvc repro` goes on from here: finished stages are kept"
@@ -49,8 +49,6 @@ def explain(error: BaseException) -> str | None:
         return _explain_os(error)
     if isinstance(error, ValueError):
         return str(error)
-    if isinstance(error, BrokenProcessPool):
-        return f"a worker process was killed, as the kernel does where memory runs out; {FREE_MEMORY}"
     said = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in said:
         return f"out of memory ({said or 'no further word'}): {MEMORY}"

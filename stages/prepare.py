@@ -1,25 +1,31 @@
 """Stage prepare: photographs to labelled, packed uint8 arrays of three splits."""
 
 from pathlib import Path
+from typing import Any
 
 from earlyexit.packing.pack import pack
-from earlyexit.params import load
+from earlyexit.params import DataParams, load
 from stages import run
 
 
-def main() -> None:
-    """Pack data/raw into data/packed and print what came out."""
-    data = load().data
-    summary = pack(
-        Path("data/raw"),
-        Path("data/packed"),
+def prepare(data: DataParams, raw: Path, folder: Path, workers: int | None = None) -> dict[str, Any]:
+    """Pack photographs in the raw layout into `folder` as the params say; return the summary."""
+    return pack(
+        raw,
+        folder,
         source=data.source,
         resolution=data.resolution,
         rule=data.label_rule,
         min_person_area=getattr(data.min_person_area, data.label_rule),
         calibration_share=data.calibration_share,
         max_skipped=data.max_skipped,
+        workers=workers,
     )
+
+
+def main() -> None:
+    """Pack data/raw into data/packed and print the counts."""
+    summary = prepare(load().data, Path("data/raw"), Path("data/packed"))
     counts = (f"{split} {n['person']} / {n['no_person']}" for split, n in summary["counts"].items())
     print(f"{summary['definition']}; person / no person: {', '.join(counts)}; {summary['skipped']['count']} skipped")
     if dropped := sum(n["dropped"] for n in summary["counts"].values()):

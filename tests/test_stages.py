@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,7 +77,6 @@ CASES = [
     (OSError(errno.EFBIG, os.strerror(errno.EFBIG), "a"), f"a: File too large; {stages.FREE}"),
     (OSError(errno.EROFS, os.strerror(errno.EROFS), "a"), f"a: Read-only file system; {stages.WRITABLE}"),
     (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a"), f"a: Permission denied; {stages.WRITABLE}"),
-    (BrokenProcessPool("A process in the process pool was terminated"), "a worker process was killed"),
     (MemoryError(), f"out of memory (no further word): {stages.MEMORY}"),
     (OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"), "(CUDA out of memory. Tried to allocate 2 GiB)"),
     (SafetensorError("I/O error: No space left on device (os error 28)"), stages.FREE),

@@ -1,8 +1,8 @@
 """Outputs that appear whole or not at all: write beside, flush, then rename.
 
-A writer works on `.NAME.xxxxxxxx.part` beside the target NAME, and holds a lock (flock) on it. The kernel drops it
-when the writer ends, however it ends: a part that nobody has locked was left by a killed writer, and the next writer of
-the same target removes it. A fault of the disk is an OSError that names the target.
+A writer works on `.NAME.xxxxxxxx.part` beside the target NAME, and holds a lock (flock) on this part. The kernel drops
+the lock when the writer ends, even when it is killed. So a part without a lock was left by a killed writer; the next
+writer of the same target removes it. A fault of the disk is an OSError that names the target.
 """
 
 import ctypes
@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a full disk, a used-up quota, and a file system that holds no file of that size."""
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""Errors of a place that may not be written."""
 
 _PART = re.compile(r"(^|/)\.([^/]+)\.[0-9a-f]{8}\.part[^/]*")
 _AT_FDCWD = -100
@@ -48,16 +50,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def replacing_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty folder beside `path` to fill; on success it takes the place of `path`, else it is removed.
 
-    Where the system can exchange two names (Linux), there is a whole folder at `path` at every moment. Inside another
-    call's folder, `path` itself is yielded when it is that folder: the outer call sees to the rest.
+    Where the system can exchange two names (Linux), there is a whole folder at `path` at every moment.
 
     Raises:
         OSError: the disk is full or `path` may not be written; names `path` or the file in it, and the space left.
     """
     path = Path(path)
-    if _PART.fullmatch(path.name):
-        yield path
-        return
     with _explained(path), _part(path, folder=True) as part:
         yield part
         for inner in part.rglob("*"):
@@ -85,10 +83,11 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file, where it is missing or is not JSON.
+        FileNotFoundError: the file is missing.
+        ValueError: it is not JSON; names the file.
     """
     path = Path(path)
     try:
@@ -99,7 +98,7 @@ def read_json(path: Path | str) -> Any:
 
 @contextmanager
 def _part(path: Path, *, folder: bool) -> Iterator[Path]:
-    """Yield a new, locked, empty part of `path`, without leftovers beside it; remove what is at its name at the end."""
+    """Yield a new, locked, empty part of `path`; remove leftovers first, and at the end the part if it is there."""
     suffix = "" if folder else path.suffix
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path, suffix)
@@ -150,7 +149,7 @@ def _remove(path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step; False where the C library, the kernel or the file system cannot."""
+    """Swap two names in one step; return False where the C library, the kernel or the file system cannot."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     names = os.fsencode(first), os.fsencode(second)
     return rename is not None and rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
@@ -169,7 +168,7 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Name `path`, or the file in it, in what the system says about a full disk or a place that may not be written."""
+    """Add the name of `path`, or of the file in it, to errors of a full disk or of a place that may not be written."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""decode"""
+"""Decode photographs and squash them to one size."""
 
 import io
 import warnings
@@ -9,31 +9,34 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from earlyexit.raw import layout
 
-# Eight bits a channel: the conversion to RGB would cut deeper ones off.
+# Modes of eight bits a channel. The conversion to RGB would clip deeper ones.
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 
-_Pixels = NDArray[np.uint8]
-
-
 class UnfitError(ValueError):
-    """A photograph that cannot be used: `reason` is a fixed phrase, the message what was found."""
+    """A photograph that cannot be used: `reason` is a fixed phrase, the message says what was found."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
 
 
-def decode(content: bytes, width: int, height: int, resolution: int) -> _Pixels:
-    """Decode a photograph (JPEG, PNG, WebP, BMP), RGB, squashed to resolution x resolution x 3.
+def decode(content: bytes, width: int, height: int, resolution: int) -> NDArray[np.uint8]:
+    """Return a photograph (JPEG, PNG, WebP, BMP) as RGB pixels, squashed to resolution x resolution x 3.
 
     The aspect ratio is not kept, as in MLPerf Tiny's Visual Wake Words, so nothing at the border is lost. Resampling is
     bilinear with antialiasing; a large JPEG is first scaled in the DCT domain, to no less than twice the target. EXIF
     orientation is not applied: COCO's sizes and boxes refer to the pixels as stored.
 
+    Args:
+        content: the file.
+        width: the listed width in pixels.
+        height: the listed height in pixels.
+        resolution: both sides of the result in pixels.
+
     Raises:
-        UnfitError: none of these formats, not `width` x `height` as stored, of more than eight bits a channel, or of
-            more pixels than Pillow takes for harmless (`Image.MAX_IMAGE_PIXELS`); nothing is decoded then.
+        UnfitError: the file has none of these formats, is not `width` x `height` as stored, has more than eight bits a
+            channel, or more pixels than Pillow takes for harmless (`Image.MAX_IMAGE_PIXELS`). Nothing is decoded then.
         OSError and others: whatever Pillow raises on a damaged file.
     """
     with _open(content) as image:

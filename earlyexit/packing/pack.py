@@ -1,4 +1,4 @@
-"""From photographs to packed arrays: one memory-mappable uint8 array a split, beside an index of ids and labels.
+"""Pack photographs: one memory-mappable uint8 array for each split, beside an index of ids and labels.
 
 train.npy  calibration.npy  val.npy    uint8, images x R x R x RGB, in order of id
 index.csv                              id, split, label, person_share; rows in the order of the arrays
@@ -11,7 +11,6 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from itertools import compress
@@ -24,8 +23,8 @@ from tqdm import tqdm
 
 from earlyexit.common import pool
 from earlyexit.common.files import FULL, replacing_folder, write_json
-from earlyexit.packing.decode import UnfitError, _Pixels, decode
-from earlyexit.packing.labels import Rule, _Labels
+from earlyexit.packing.decode import UnfitError, decode
+from earlyexit.packing.labels import LabelRule, Rule
 from earlyexit.raw import coco, layout, zips
 from earlyexit.raw.coco import Instances, Photograph, Skip
 from earlyexit.raw.zips import Member, MemberError
@@ -52,22 +51,22 @@ def pack(
     max_skipped: float,
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """Turn the raw layout (`earlyexit.coco`) into packed splits, whole or not at all.
+    """Turn the raw layout (`earlyexit.raw.layout`) into packed splits, whole or not at all.
 
     The result does not depend on the number of workers; memory does not grow with the pixels.
 
     Args:
-        raw: folder in the raw layout.
-        folder: where the arrays, the index, the summary and the counts go; replaced if it exists.
+        raw: a folder in the raw layout.
+        folder: the folder for arrays, index, summary and counts; replaced if it exists.
         source: where the photographs came from, for the summary.
-        resolution: pixels, both sides.
+        resolution: both sides of the packed images in pixels.
         rule: vww: label 1 where the largest person box, crowds too, covers more than `min_person_area`, else 0.
             mlperf: crowds are passed over, and images with persons, all of them smaller, are dropped, as in MLPerf
             Tiny's buildPersonDetectionDatabase.py.
-        min_person_area: share of the image.
-        calibration_share: share of train held out by a hash of the image id.
-        max_skipped: largest share of the listed photographs that may be unusable; dropped ones are not unusable.
-        workers: processes; None for one a usable core.
+        min_person_area: a share of the image.
+        calibration_share: the share of train that a hash of the image id holds out.
+        max_skipped: the largest share of the listed photographs that may be unusable. Dropped ones are not unusable.
+        workers: the number of processes; None for one on each usable core.
 
     Returns:
         what summary.json holds.
@@ -77,13 +76,12 @@ def pack(
         ValueError: an instances file or zip is malformed, too many photographs are unusable, or a split lacks a class.
         OSError: too little disk space, or a worker was killed.
     """
-    labels = _Labels(rule, min_person_area)
-    workers = workers or len(os.sched_getaffinity(0))
-    with nullcontext() if workers == 1 else pool.workers(workers, method="fork") as processes:
-        spread = processes.map if processes else map
+    labels = LabelRule(rule, min_person_area)
+    # Forked before this process takes much memory.
+    with pool.mapping(workers or len(os.sched_getaffinity(0)), method="fork") as spread:
         instances = {
             split: coco.read_instances(layout.annotations_path(raw, split), crowds=rule == "vww")
-            for split in layout.SPLITS
+            for split in layout.SOURCE_SPLITS
         }
         skipped = _Skipped(
             sum(len(listed.photographs) + len(listed.skips) for listed in instances.values()), max_skipped
@@ -147,18 +145,18 @@ class _Skipped:
 
     def report(self) -> dict[str, Any]:
         """Return the counts and every photograph, in a fixed order."""
-        skips = sorted(self._skips, key=lambda item: (layout.SPLITS.index(item[0]), item[1].id))
+        skips = sorted(self._skips, key=lambda item: (layout.SOURCE_SPLITS.index(item[0]), item[1].id))
         return self.counts() | {"photographs": [{"split": split, **asdict(skip)} for split, skip in skips]}
 
 
 def _plan(
     instances: dict[str, Instances],
     stored: dict[str, dict[str, Member]],
-    labels: _Labels,
+    labels: LabelRule,
     calibration_share: float,
     skipped: _Skipped,
 ) -> tuple[dict[str, list[_Planned]], dict[str, int]]:
-    """Assign every photograph that is stored to a split, and count what the rule drops of each."""
+    """Assign every stored photograph to a split, and count the photographs of each split that the rule drops."""
     held_out = {_key(stored["val"][name]) for name in _names(instances["val"]) if name in stored["val"]}
     plan: dict[str, list[_Planned]] = {split: [] for split in SPLITS}
     dropped = dict.fromkeys(SPLITS, 0)
@@ -185,7 +183,7 @@ def _names(listed: Instances) -> Iterator[str]:
 
 
 def _key(member: Member) -> tuple[int, int]:
-    """Equal keys are taken for equal photographs."""
+    """Return a key by which two photographs are taken for the same file."""
     return member.crc, member.size
 
 
@@ -200,7 +198,7 @@ def _write_arrays(
     skipped: _Skipped,
     spread: Callable[..., Iterable[_Outcomes]],
 ) -> tuple[dict[str, list[Photograph]], list[dict[str, Any]]]:
-    """Decode every planned photograph into <split>.npy; return those that could be decoded, and warnings."""
+    """Decode every planned photograph into <split>.npy; return the decoded photographs and the warnings."""
     kept, warned = {}, []
     offsets = _allocate({folder / f"{split}.npy": len(planned) for split, planned in plan.items()}, resolution)
     total = sum(map(len, plan.values()))
@@ -227,7 +225,7 @@ def _write_arrays(
 
 
 def _allocate(counts: dict[Path, int], resolution: int) -> dict[Path, int]:
-    """Write the headers of .npy files and reserve their rows, so that no disk is full halfway; return the offsets."""
+    """Write headers of .npy files and reserve their rows, so that a full disk shows early; return the rows' offsets."""
     folder = next(iter(counts)).parent
     row = 3 * resolution**2
     needed, free = row * sum(counts.values()), shutil.disk_usage(folder).free
@@ -259,12 +257,12 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def _decode_rows(path: Path, offset: int, resolution: int, chunk: _Chunk) -> _Outcomes:
-    """Decode a chunk of photographs into its rows of a .npy file, whose first row is at `offset`; runs in a worker.
+    """Decode a chunk of photographs into its rows of a .npy file, whose first row is at `offset`.
 
-    Writing here and not in the parent saves passing the pixels from process to process.
+    This runs in a worker: passing the pixels to the parent would cost more than writing them here.
 
     Returns:
-        for each photograph the reason and detail why its row is left empty, or None; and what its decoder warned of.
+        for each photograph the reason and detail why its row is left empty, or None; and its decoder's warnings.
     """
     start, planned = chunk
     outcomes: _Outcomes = []
@@ -282,7 +280,7 @@ def _decode_rows(path: Path, offset: int, resolution: int, chunk: _Chunk) -> _Ou
     return outcomes
 
 
-def _usable(photograph: Photograph, member: Member, resolution: int) -> _Pixels | tuple[str, str]:
+def _usable(photograph: Photograph, member: Member, resolution: int) -> NDArray[np.uint8] | tuple[str, str]:
     """Return the pixels of a photograph, or the reason and detail why it cannot be used."""
     try:
         content = zips.read(member)
@@ -299,7 +297,7 @@ def _usable(photograph: Photograph, member: Member, resolution: int) -> _Pixels 
 
 
 def _drop_rows(path: Path, keep: NDArray[np.bool_]) -> None:
-    """Close the gaps in a .npy file of bytes, in place: no memory map, which a full disk would kill, and no copy."""
+    """Remove rows from a .npy file of bytes, in place. A memory map would end the process where the disk is full."""
     with path.open("r+b") as file:
         np.lib.format.read_magic(file)
         shape = np.lib.format.read_array_header_1_0(file)[0]

@@ -1,4 +1,4 @@
-"""COCO instances files, checked and read element by element: of each what a label needs."""
+"""COCO instances files, read and checked element by element; only the keys that a label needs are kept."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TextIO
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
+from earlyexit.common.validation import first_error
 from earlyexit.raw import json_stream
 
 
@@ -55,7 +56,7 @@ class Content(TypedDict):
 
 
 class ContentError(ValueError):
-    """What was read is no instances file."""
+    """The text is not a COCO instances file."""
 
 
 _PARTS: dict[str, TypeAdapter[Any]] = {
@@ -69,15 +70,15 @@ _KEYS = tuple(sorted({key for part in (Image, Annotation, Category) for key in p
 def parts(place: str, file: TextIO) -> Iterator[tuple[str, Iterator[Any]]]:
     """Yield "images", "annotations" and "categories", in the order of the file, each with its checked elements.
 
-    An element is in memory only while the caller holds it; keys that no label needs are dropped, segmentations first of
-    all. The elements of one part must be taken before the next.
+    An element is in memory only while the caller holds it. Keys that no label needs are dropped, such as segmentations.
+    The elements of one part must be taken before the next part.
 
     Args:
-        place: what messages call the file.
+        place: the file's name in messages.
         file: opened for reading as text.
 
     Raises:
-        ContentError: not JSON, a part missing or of the wrong shape; names the place and the element.
+        ContentError: the text is not JSON, or a part is missing or of the wrong shape; names the place and the element.
     """
     found = set()
     try:
@@ -103,24 +104,15 @@ def _checked(place: str, key: str, value: Any) -> Iterator[Any]:
         raise ContentError(f"{place}: {key}: must be a list; a COCO instances file is expected")
     try:
         for index, element in enumerate(value):
-            yield _check(f"{place}: {key}[{index}]", _PARTS[key], element)
+            yield _check(place, f"{key}[{index}]", _PARTS[key], element)
     except ContentError:
         raise
     except (ValueError, RecursionError) as error:
         raise ContentError(f"{place}: not valid JSON ({error})") from None
 
 
-def _check(place: str, schema: TypeAdapter[Any], element: Any) -> Any:
+def _check(place: str, root: str, schema: TypeAdapter[Any], element: Any) -> Any:
     try:
         return schema.validate_python(element, strict=True)
     except ValidationError as error:
-        raise ContentError(f"{place}{_first(error)}; a COCO instances file is expected") from None
-
-
-def _first(error: ValidationError) -> str:
-    item = error.errors(include_url=False)[0]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "missing":
-        return f"{place} is missing"
-    return f"{place}: {message} (got {str(item['input'])[:60]!r})"
+        raise ContentError(f"{place}: {first_error(error, root)}; a COCO instances file is expected") from None

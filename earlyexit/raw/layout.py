@@ -1,29 +1,37 @@
-"""The raw layout"""
+"""The raw layout, which every source of photographs is brought into:
 
+    annotations/instances_train.json    annotations/instances_val.json
+    images/train.zip                    images/val.zip      stored, members <split>/<file_name>
+
+or, with neither of these two zips, others in images/, whose members are named as the file_names are.
+"""  # fmt: skip
+
+import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from earlyexit.common.files import write_text
 from earlyexit.raw import zips
 from earlyexit.raw.zips import Member
 
-SPLITS = ("train", "val")
-
+SOURCE_SPLITS = ("train", "val")
+"""The splits of a source. Packing takes the calibration split out of train."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-"""Of photographs, as Pillow names them; others have decoders that start programs (EPS), or are no photographs'."""
+"""The formats that are decoded, as Pillow names them; no others, since some decoders start programs (EPS)."""
 
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+_TIME = (2020, 1, 1, 0, 0, 0)
 
 
 def annotations_path(folder: Path, split: str) -> Path:
-    """Return the instances file of a split."""
+    """Return the path of a split's instances file."""
     return folder / "annotations" / f"instances_{split}.json"
 
 
 def archive_path(folder: Path, split: str) -> Path:
-    """Return the zip of a split's photographs in the raw layout."""
+    """Return the path of the zip of a split's photographs."""
     return folder / "images" / f"{split}.zip"
 
 
@@ -32,16 +40,32 @@ def member_name(split: str, file_name: str) -> str:
     return f"{split}/{file_name}"
 
 
+def write_photographs(path: Path, photographs: Iterable[tuple[str, bytes]]) -> None:
+    """Write a zip of photographs (file name, file content), stored, in the order given: the same bytes every time.
+
+    Members are named <name of the zip without its suffix>/<file name>.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in photographs:
+            archive.writestr(zipfile.ZipInfo(member_name(path.stem, name), _TIME), content)
+
+
+def write_instances(folder: Path, split: str, content: Mapping[str, Any], indent: int | None = None) -> None:
+    """Write the instances file of a split."""
+    write_text(annotations_path(folder, split), json.dumps(content, indent=indent) + "\n")
+
+
 def stored(folder: Path) -> dict[str, dict[str, Member]]:
     """Return, for each split, the photographs in the zips of the raw layout, by file name.
 
-    Without images/train.zip and images/val.zip both splits are given the members of all zips.
+    Without images/train.zip and images/val.zip both splits get the members of all zips.
 
     Raises:
-        FileNotFoundError: no such zip.
-        ValueError: not a whole zip, or two members of the same name.
+        FileNotFoundError: there is no such zip.
+        ValueError: a file is not a whole zip, or two members have the same name.
     """
-    paths = {split: archive_path(folder, split) for split in SPLITS}
+    paths = {split: archive_path(folder, split) for split in SOURCE_SPLITS}
     others = sorted((folder / "images").glob("*.zip"))
     if not others or any(path in others for path in paths.values()):
         found = {}
@@ -56,12 +80,4 @@ def stored(folder: Path) -> dict[str, dict[str, Member]]:
             if name in together:
                 raise ValueError(f"{path}: holds {name}, which {together[name].path} holds too")
             together[name] = member
-    return dict.fromkeys(SPLITS, together)
-
-
-def store_photographs(path: Path, split: str, photographs: Iterable[tuple[str, bytes]]) -> None:
-    """Write photographs (file name, file content), in the order given, to the zip of a split: same bytes every time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in photographs:
-            archive.writestr(zipfile.ZipInfo(member_name(split, name), _EPOCH), content)
+    return dict.fromkeys(SOURCE_SPLITS, together)

@@ -1,15 +1,15 @@
 """Photographs in two class folders, one of them named person: a folder, or MLPerf Tiny's archive of 96 x 96 pixels.
 
-A class tells whether there is a person, not where: an image of the class person gets one box that covers all of it.
+A class tells whether there is a person, but not where. So an image of the class person gets one box that covers all of
+it.
 
-Photographs are the files of `SUFFIXES` at any depth below a class folder; hidden files and folders are left out. The
-split is that of Keras' ImageDataGenerator(validation_split=...), in which MLPerf Tiny's reference was trained: of each
-class, sorted by folder and file name, the first share (rounded down) is val.
+Photographs are the files with one of `SUFFIXES` at any depth below a class folder; hidden files and folders are left
+out. The split is that of Keras' ImageDataGenerator(validation_split=...), with which MLPerf Tiny's reference was
+trained: each class is sorted by folder and file name, and its first share (rounded down) is val.
 """
 
 import gzip
 import io
-import json
 import os
 import posixpath
 import tarfile
@@ -22,7 +22,6 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from earlyexit.common.files import write_text
 from earlyexit.raw import layout
 from earlyexit.sources.fetch import Remote
 
@@ -34,7 +33,7 @@ ARCHIVE = "vw_coco2014_96.tar.gz"
 _ARCHIVE_SIZE = 234_810_765
 _ARCHIVE_DIGEST = "sha256:f8746b9e44f8a7a4293f73be9ba6e8da9239fe69798d42364aae62b915cfab58"
 
-# What prepare decodes and what `SUFFIXES` promise: no header of any other kind is looked at.
+# Only these headers are parsed: those that packing decodes, and those of the other `SUFFIXES`.
 _FORMATS = (*layout.FORMATS, "PPM", "TIFF")
 
 _LIMIT = 2**26  # bytes of a file in an archive; also of what is read from it at once
@@ -48,8 +47,8 @@ def remote(url: str, digests: Mapping[str, str] | None) -> Remote:
     """Return MLPerf Tiny's archive as a download.
 
     Args:
-        url: of the archive.
-        digests: "md5:..." or "sha256:..." by file name, for an archive of other content; None for the known one.
+        url: the archive's address.
+        digests: "md5:..." or "sha256:..." by file name, for an archive of other content; None for the official one.
 
     Raises:
         ValueError: `digests` lacks the archive.
@@ -64,20 +63,19 @@ def remote(url: str, digests: Mapping[str, str] | None) -> Remote:
 def store_folder(source: Path, folder: Path, *, val_share: float) -> dict[str, tuple[int, int]]:
     """Bring a folder of two class folders into the raw layout, every file byte for byte.
 
-    Files that cannot be read as images are stored and listed too, as 1 x 1: what to do about these is for the reader
-    of `folder` to decide.
+    Files that cannot be read as images are stored too, and listed as 1 x 1: packing decides what to do about these.
 
     Args:
-        source: holds the class folders.
+        source: the folder that holds the class folders.
         folder: an existing, empty folder to fill.
-        val_share: of each class, between 0 and 1.
+        val_share: the share of each class that is val, between 0 and 1.
 
     Returns:
-        for each split, the photographs stored and the photographs listed.
+        for each split, the numbers of stored and of listed photographs.
 
     Raises:
-        ValueError: not two class folders with photographs, none of them named person, a class too small for the share,
-            or a file name that cannot be used.
+        ValueError: there are not two class folders with photographs, none is named person, a class is too small for
+            the share, or a file name cannot be used.
         OSError: a file cannot be read or written.
     """
 
@@ -88,14 +86,14 @@ def store_folder(source: Path, folder: Path, *, val_share: float) -> dict[str, t
 
 
 def store_archive(path: Path, folder: Path, *, val_share: float) -> dict[str, tuple[int, int]]:
-    """Bring a tar.gz archive of two class folders into the raw layout, as `store_folder`; nothing is unpacked.
+    """Bring a tar.gz archive of two class folders into the raw layout, as `store_folder` does; nothing is unpacked.
 
-    The class folders may lie below other folders that have nothing else in them. The archive is read once for its names
-    and once a split.
+    The class folders may lie below other folders that hold nothing else. The archive is read once for its names and
+    once for each split.
 
     Raises:
-        ValueError: as `store_folder`; or the archive is damaged, or has a link, a device, a file over 64 MiB, a path
-            out of its folder or the same path twice.
+        ValueError: as in `store_folder`; or the archive is damaged, or has a link, a device, a file over 64 MiB, a path
+            that leads out of its folder, or the same path twice.
     """
     paths = list(_names_in_archive(path))
     root = posixpath.commonpath([posixpath.dirname(name) for name in paths]) if paths else ""
@@ -123,7 +121,7 @@ def _split(source: Path, names: Iterable[str], val_share: float) -> dict[str, li
             f"{source}: folders with photographs ({' '.join(SUFFIXES)}): {found}; exactly two are needed, one of them "
             f"named {PERSON}"
         )
-    splits: dict[str, list[str]] = {split: [] for split in layout.SPLITS}
+    splits: dict[str, list[str]] = {split: [] for split in layout.SOURCE_SPLITS}
     for label, files in sorted(classes.items()):
         held_out = int(val_share * len(files))
         if not held_out:
@@ -140,9 +138,8 @@ def _store(folder: Path, splits: dict[str, list[str]], read: _Read) -> dict[str,
     for split, names in splits.items():
         sizes: dict[str, tuple[int, int]] = {}
         photographs = _measured(tqdm(read(names), f"store {split}", len(names), unit="image"), sizes)
-        layout.store_photographs(layout.archive_path(folder, split), split, photographs)
-        content = _instances([(name, *sizes[name]) for name in names], first_id)
-        write_text(layout.annotations_path(folder, split), json.dumps(content) + "\n")
+        layout.write_photographs(layout.archive_path(folder, split), photographs)
+        layout.write_instances(folder, split, _instances([(name, *sizes[name]) for name in names], first_id))
         first_id += len(names)
     return {split: (len(names), len(names)) for split, names in splits.items()}
 
@@ -150,14 +147,14 @@ def _store(folder: Path, splits: dict[str, list[str]], read: _Read) -> dict[str,
 def _measured(
     photographs: Iterable[tuple[str, bytes]], sizes: dict[str, tuple[int, int]]
 ) -> Iterator[tuple[str, bytes]]:
-    """Pass photographs on and note their sizes in passing."""
+    """Yield the photographs, and note the size of each."""
     for name, content in photographs:
         sizes[name] = _size(content)
         yield name, content
 
 
 def _size(content: bytes) -> tuple[int, int]:
-    """Return width and height in pixels, 1 x 1 for what is no image: decoding it will tell why."""
+    """Return width and height in pixels; 1 x 1 for a file that is not an image: decoding it will tell why."""
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             return max(image.width, 1), max(image.height, 1)
@@ -198,7 +195,7 @@ def _stop(error: OSError) -> None:
 
 
 class _Stream(gzip.GzipFile):
-    """The inside of a gzip file; tar headers that ask for too much of it at once, or a negative size, are refused."""
+    """The content of a gzip file. A tar header that makes tarfile read too much at once is refused."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= _LIMIT:
@@ -208,7 +205,7 @@ class _Stream(gzip.GzipFile):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open a tar.gz archive; what is wrong with it becomes a ValueError that names it."""
+    """Open a tar.gz archive; turn its damage into a ValueError that names it."""
     try:
         with _Stream(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             yield archive
@@ -217,7 +214,7 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """Yield the photographs: normalized path and header."""
+    """Yield normalized path and header of each photograph."""
     while member := archive.next():
         archive.members.clear()  # type: ignore[attr-defined]  # else all headers stay in memory
         path = PurePosixPath(member.name)
@@ -233,7 +230,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
 
 
 def _check_end(archive: tarfile.TarFile) -> None:
-    """Read on to the end, past which gzip checks its sum; tarfile takes a damaged header for the end, too."""
+    """Check that the archive ends here, not at a damaged header, and read on so that gzip checks its sum."""
     stream = archive.fileobj
     assert stream is not None
     stream.seek(archive.offset)
@@ -254,7 +251,7 @@ def _names_in_archive(path: Path) -> Iterator[str]:
 
 
 def _read_archive(path: Path, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the wanted photographs, in the archive's order: new name (a value of `wanted`) and content."""
+    """Yield new name (a value of `wanted`) and content of the wanted photographs, in the archive's order."""
     with _opened(path) as archive:
         for name, member in _members(archive):
             if name in wanted:

@@ -1,11 +1,10 @@
-"""COCO 2014 as its host stores it, split as Visual Wake Words splits it: val is "minival", train is all the rest.
+"""COCO 2014 from its host, split as Visual Wake Words splits it: val is "minival", train is all the rest.
 
-The photographs stay in the two archives that they come in; only the instances files are written anew.
+The photographs stay in the two archives of the host; only the instances files are written anew.
 """
 
 import errno
 import io
-import json
 import os
 import re
 import shutil
@@ -19,7 +18,6 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from earlyexit.common.files import write_text
 from earlyexit.raw import coco_json, layout
 from earlyexit.raw.coco_json import Content, ContentError
 from earlyexit.sources.fetch import Remote
@@ -30,8 +28,8 @@ ANNOTATIONS = "annotations_trainval2014.zip"
 MINIVAL = "mscoco_minival_ids.txt"
 MINIVAL_IDS = 8_059
 
-# Path at the host, bytes (the host's Content-Length), MD5 (not published by the host; as PaddleDetection, LAVIS and
-# others check it). The small ones come first: they fail early.
+# Path at the host, bytes (the host's Content-Length), MD5 (as PaddleDetection, LAVIS and others check it; the host
+# publishes none). Small files come first, so that mistakes show early.
 _ARCHIVES = (
     ("annotations", ANNOTATIONS, 252_872_794, "0a379cfc70b0e71301e0f377548639bd"),
     ("zips", "val2014.zip", 6_645_013_297, "a3d79f5ed8d289b7a7554ce06a5782b3"),
@@ -46,10 +44,10 @@ def remotes(url: str, minival_url: str, digests: Mapping[str, str] | None) -> li
     """Return what to download, small files first.
 
     Args:
-        url: of the host, which has the folders zips/ and annotations/.
-        minival_url: of the list of minival's ids.
+        url: the host's address; it has the folders zips/ and annotations/.
+        minival_url: the address of the list of minival's ids.
         digests: "md5:..." or "sha256:..." by file name, for archives of other content; None for the official sizes and
-            digests. No digest of the list is known: `store` checks what it says.
+            digests. There is no official digest of the list: `store` checks its content.
 
     Raises:
         ValueError: `digests` lacks an archive.
@@ -70,20 +68,20 @@ def store(downloads: Path, folder: Path, *, official: bool) -> dict[str, tuple[i
     """Bring the downloaded files into the raw layout: the archives as they are, the instances files split anew.
 
     The archives are hard-linked, or copied where that is not possible. A photograph's `file_name` is the name of its
-    member, such as train2014/COCO_train2014_000000000009.jpg. Of the annotations those of persons are kept, and those
-    of categories that are not listed, which make an image unusable. Photographs that are listed but not stored are for
-    the reader of `folder` to judge.
+    member, such as train2014/COCO_train2014_000000000009.jpg. Only the annotations of persons are kept, and those of
+    unlisted categories, which make an image unusable. Some listed photographs may be missing: packing decides what to
+    do about these.
 
     Args:
-        downloads: holds what `remotes` names.
+        downloads: the folder with the files that `remotes` names.
         folder: an existing, empty folder to fill.
         official: also check the numbers of photographs and of minival's ids.
 
     Returns:
-        for each split, the photographs stored and the photographs listed.
+        for each split, the numbers of stored and of listed photographs.
 
     Raises:
-        ValueError: a file is damaged, of another shape, or does not fit the others.
+        ValueError: a file is damaged or malformed, or does not fit the others.
         OSError: a file is missing or cannot be written.
     """
     minival = _read_minival(downloads / MINIVAL, official)
@@ -95,11 +93,10 @@ def store(downloads: Path, folder: Path, *, official: bool) -> dict[str, tuple[i
         )
     members = set().union(*(_members(downloads / f"{part}.zip", part, official) for part in IMAGES))
 
-    (folder / "annotations").mkdir()
     (folder / "images").mkdir()
     counts = {}
     for split, content in _split(parts, minival).items():
-        write_text(layout.annotations_path(folder, split), json.dumps(content) + "\n")
+        layout.write_instances(folder, split, content)
         stored = sum(image["file_name"] in members for image in content["images"])
         if not stored:
             listed = f"{len(content['images'])} photographs of {split}, e.g. {content['images'][0]['file_name']}"
@@ -132,7 +129,7 @@ def _read_minival(path: Path, official: bool) -> set[int]:
 
 
 def _read_annotations(path: Path, official: bool) -> dict[str, Content]:
-    """Return the contents of both instances files, less the annotations that decide no label."""
+    """Return the contents of both instances files, without the annotations that decide no label."""
     parts = {}
     for part, count in IMAGES.items():
         parts[part] = _read_instances(path, f"annotations/instances_{part}.json")
@@ -151,7 +148,7 @@ def _read_annotations(path: Path, official: bool) -> dict[str, Content]:
 
 
 def _read_instances(path: Path, member: str) -> Content:
-    """Read an instances file inside its zip, as a stream: COCO's have up to 333 MB."""
+    """Read an instances file inside its zip as a stream: COCO's have up to 333 MB."""
     with _opened(path) as archive:
         if member not in archive.NameToInfo:
             raise ValueError(f"lacks {member}")
@@ -183,10 +180,10 @@ def _labelling(place: str, content: Content) -> Content:
 
 
 def _split(parts: dict[str, Content], minival: set[int]) -> dict[str, Content]:
-    """Return the contents of train and val; the ids, which differ over both parts, decide."""
+    """Return the contents of train and val. The image ids decide; no id is in both parts."""
     categories = parts["train2014"]["categories"]
     splits: dict[str, Content] = {
-        split: {"images": [], "annotations": [], "categories": categories} for split in layout.SPLITS
+        split: {"images": [], "annotations": [], "categories": categories} for split in layout.SOURCE_SPLITS
     }
     for part, content in parts.items():
         for image in content["images"]:
@@ -211,14 +208,14 @@ def _members(path: Path, part: str, official: bool) -> set[str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip; what is wrong with it becomes a ValueError that names it."""
+    """Open a zip; turn its damage into a ValueError that names it."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except ContentError:
         raise
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one is a place before the start
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: an offset before the start of the file
             raise
         raise ValueError(f"{path}: not the zip file expected ({str(error) or 'it ends early'})") from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from earlyexit.raw.coco import read_instances
-from earlyexit.raw.layout import SPLITS, annotations_path, archive_path, store_photographs
+from earlyexit.raw.layout import SOURCE_SPLITS, annotations_path, archive_path, write_photographs
 
 LAYOUT = "annotations/instances_train.json, annotations/instances_val.json, images/train/ and images/val/"
 
@@ -15,24 +15,23 @@ LAYOUT = "annotations/instances_train.json, annotations/instances_val.json, imag
 def store_folder(source: Path, folder: Path) -> dict[str, tuple[int, int]]:
     """Bring a folder in COCO layout (`LAYOUT`) into the raw layout, every file byte for byte.
 
-    Only listed photographs are stored. Some may be missing: what to do about these is for the reader of `folder` to
-    decide.
+    Only listed photographs are stored. Some may be missing: packing decides what to do about these.
 
     Args:
         source: the folder in COCO layout.
         folder: an existing, empty folder to fill.
 
     Returns:
-        for each split, the photographs stored and the photographs listed.
+        for each split, the numbers of stored and of listed photographs.
 
     Raises:
         FileNotFoundError: the folder, a part of its layout or all photographs of a split are missing.
-        ValueError: as `read_instances`.
+        ValueError: an instances file is malformed.
     """
     _check_layout(source)
     (folder / "annotations").mkdir()
     counts = {}
-    for split in SPLITS:
+    for split in SOURCE_SPLITS:
         instances = read_instances(annotations_path(source, split))
         names = [photograph.file_name for photograph in instances.photographs]
         names += [skip.file_name for skip in instances.skips]
@@ -42,7 +41,7 @@ def store_folder(source: Path, folder: Path) -> dict[str, tuple[int, int]]:
             raise FileNotFoundError(f"{images}: none of its {len(names)} listed photographs is there, e.g. {names[0]}")
         shutil.copyfile(annotations_path(source, split), annotations_path(folder, split))
         photographs = ((name, (images / name).read_bytes()) for name in sorted(present))
-        store_photographs(archive_path(folder, split), split, tqdm(photographs, f"store {split}", len(present)))
+        write_photographs(archive_path(folder, split), tqdm(photographs, f"store {split}", len(present)))
         counts[split] = len(present), len(names)
     return counts
 
@@ -56,6 +55,6 @@ def _check_layout(source: Path) -> None:
 
 
 def _layout(source: Path) -> Iterator[Path]:
-    for split in SPLITS:
+    for split in SOURCE_SPLITS:
         yield annotations_path(source, split)
         yield source / "images" / split

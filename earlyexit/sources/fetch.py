@@ -1,16 +1,13 @@
-"""Downloads over HTTP that break and go on: a file gets its final name only when its size and digest are right.
+"""Downloads over HTTP that can be resumed: a file gets its final name only when its size and digest are right.
 
-An unfinished download is `<name>.part`, with its origin in `<name>.part.json`. It is resumed with Range and If-Range
-(RFC 9110, 13.1.5 and 14.2), after a lost connection as after a kill. Bytes are appended only once the record of their
-origin is written, and the record is replaced only while there are none: whatever the moment of a kill, a record that
-can be read is that of the bytes.
+An unfinished download is `<name>.part`. Where a digest is known, it is resumed with Range (RFC 9110, 14.2), after a
+lost connection as after a kill: the digest of the whole file tells whether the pieces belong together. A file without
+a digest is downloaded from its start each time.
 """
 
 import email.utils
-import errno
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -28,6 +25,8 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from earlyexit.common.files import FULL
+
 _DIGEST = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 _LOCK = ".lock"
 
@@ -38,24 +37,22 @@ _NETWORK = (
     urllib3.exceptions.HTTPError,
 )
 _PASSING = {408, 429, 500, 502, 503, 504}
-_UNKNOWN = "the server gives no strong validator by which a resumed file is known to be the same"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _CHUNK = 2**20
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on a server, the name it gets, and what is known of it.
+    """A file on a server.
 
     Args:
-        url: http or https.
-        name: a plain file name.
-        size: bytes.
-        digest: `md5:<hex>` or `sha256:<hex>`, lower case.
+        url: an http or https address.
+        name: the plain file name that the download gets.
+        size: its bytes, where known.
+        digest: `md5:<hex>` or `sha256:<hex>`, lower case, where known.
 
     Raises:
-        ValueError: one of them is none of that.
+        ValueError: an argument is not of that kind.
     """
 
     url: str
@@ -68,8 +65,8 @@ class Remote:
             raise ValueError(f"{self.url!r}: not a URL that can be downloaded, http://... or https://... expected")
         if self.name in {"", ".", "..", _LOCK} or not self.name.isprintable() or set(self.name) & set("/\\"):
             raise ValueError(f"{self.name!r}: not a plain file name")
-        if self.name.endswith((".part", ".part.json", ".wrong")):
-            raise ValueError(f"{self.name!r}: a name of unfinished or wrong downloads")
+        if self.name.endswith((".part", ".wrong")):
+            raise ValueError(f"{self.name!r}: the endings .part and .wrong mark unfinished and wrong files")
         if self.size is not None and self.size < 0:
             raise ValueError(f"{self.name}: a size of {self.size} bytes, 0 or more expected")
         if self.digest is not None and not _DIGEST.fullmatch(self.digest):
@@ -78,17 +75,20 @@ class Remote:
 
 @dataclass(frozen=True)
 class Patience:
-    """When a connection counts as lost, and how it is tried again. Times in seconds.
+    """When a connection counts as lost, and how it is retried. Times are in seconds.
 
     Args:
-        tries: that may fail one after the other without a byte more; as often a file may start again from nothing.
-        first_wait: before the second try; doubled with each one, times a jitter of 0.5 to 1.
-        longest_wait: of these.
-        longest_retry_after: the longest Retry-After that is obeyed in full.
-        timeout: of connecting, and of waiting for the next bytes.
-        rate: bytes a second; a connection that is slower over `window` is cut and resumed.
-        window: what `rate` is measured over.
-        sleep, clock, jitter: `jitter` gives numbers in [0, 1).
+        tries: how many tries in a row may fail without bringing the file further than before.
+        first_wait: the wait before the second try. It doubles with each failure, and is multiplied by a jitter of 0.5
+            to 1.
+        longest_wait: the limit of that wait.
+        longest_retry_after: the longest Retry-After of a server that is obeyed in full.
+        timeout: for connecting, and for the next bytes to come.
+        rate: the least bytes per second; a slower connection is cut and resumed.
+        window: the time over which `rate` is measured.
+        sleep: waits that many seconds.
+        clock: returns the time.
+        jitter: returns random numbers in [0, 1).
     """
 
     tries: int = 8
@@ -103,7 +103,7 @@ class Patience:
     jitter: Callable[[], float] = np.random.default_rng().random
 
     def wait(self, failures: int, asked: float) -> float:
-        """Return the wait after that many failures in a row, where the server has asked for `asked`."""
+        """Return the wait after `failures` in a row, where the server has asked for a wait of `asked`."""
         backoff = min(self.first_wait * 2.0 ** min(failures - 1, 100), self.longest_wait) * (0.5 + self.jitter() / 2)
         return max(backoff, min(asked, self.longest_retry_after))
 
@@ -111,17 +111,17 @@ class Patience:
 def fetch(remotes: Sequence[Remote], folder: Path, patience: Patience | None = None) -> list[Path]:
     """Download files into a folder, and return their paths.
 
-    A file that is there is verified and kept, without network; one that is wrong is put aside as `<name>.wrong`, which
-    is said. Whatever ends this early keeps what has come: the next call resumes.
+    A file that is already there is verified and kept, without network. A wrong one is renamed to `<name>.wrong`, with
+    a message. Bytes that have come are kept when this ends early: the next call resumes.
 
     Args:
-        remotes: of different names.
-        folder: made where it is missing; locked, so that two processes do not write to one file.
-        patience: with the network.
+        remotes: the files, each with a name of its own.
+        folder: is made where it is missing, and locked, so that two processes do not write to one file.
+        patience: how often and how long to try.
 
     Raises:
-        ValueError: two remotes of one name, or the server has another file than expected (size, digest, a web page).
-        OSError: the server refuses or cannot be reached, the disk is or would be full, or another process downloads
+        ValueError: two remotes have one name, or the server has another file than expected (size, digest, a web page).
+        OSError: the server refuses or cannot be reached, the disk is full or too small, or another process downloads
             into the folder.
     """
     names = [remote.name for remote in remotes]
@@ -135,22 +135,28 @@ def fetch(remotes: Sequence[Remote], folder: Path, patience: Patience | None = N
             try:
                 download.run(session)
             except OSError as error:
-                if error.errno not in _FULL:
+                if error.errno not in FULL:
                     raise
                 raise OSError(
-                    f"{folder}: disk full at {download.progress} of {download.remote.name}, which are kept: "
-                    "free some space and run again, it resumes there"
+                    f"{folder}: {error.strerror} at {download.progress} of {download.remote.name}: free some space, or "
+                    "use a disk that holds files of that size, and run again: the download resumes there"
                 ) from error
     return [folder / name for name in names]
 
 
 class _Lost(Exception):  # noqa: N818  an event of every long download
-    """The connection is lost, or the server is busy: to be tried again, `wait` seconds later if it has said so."""
+    """The connection is lost, or the server is busy: try again.
+
+    Args:
+        why: for the user.
+        wait: seconds that the server has asked for.
+        needed: bytes that the try must have brought to count as progress.
+    """
 
     def __init__(self, why: str, wait: float = 0.0, needed: int = 1):
         super().__init__(why)
         self.wait = wait
-        self.needed = needed  # bytes that the try must have brought to count as progress
+        self.needed = needed
 
 
 class _Session(requests.Session):
@@ -167,27 +173,21 @@ class _Session(requests.Session):
 
 
 class _Download:
-    """One unfinished download: its part, its record, and what is known of the file on the server."""
+    """One unfinished download: its part, and the size of the whole file once it is known."""
 
     def __init__(self, remote: Remote, folder: Path, patience: Patience):
         self.remote = remote
         self.patience = patience
         self.final = folder / remote.name
         self.part = folder / f"{remote.name}.part"
-        self.record = folder / f"{remote.name}.part.json"
-        self.size = self.part.stat().st_size if self.part.exists() else 0
+        self.resumable = remote.digest is not None
+        self.size = self.part.stat().st_size if self.resumable and self.part.exists() else 0
+        self.total = remote.size
         self.resumed = self.size > 0
-        self.restarts = 0
-        self.validator, self.total = self._read_record() if self.size else (None, None)
-        self.total = self.total if remote.size is None else remote.size
 
     @property
     def whole(self) -> bool:
         return self.size == self.total
-
-    @property
-    def resumable(self) -> bool:
-        return self.validator is not None or self.remote.digest is not None
 
     @property
     def progress(self) -> str:
@@ -198,63 +198,52 @@ class _Download:
         self._transfer(session)
         wrong = _fault(self.part, self.remote)
         if wrong is not None and self.resumed:
-            _say(f"{self.remote.name}: {wrong}; it was put together from pieces, so it is downloaded once more")
-            self.part.unlink()
-            self.size = 0
+            _say(f"{self.remote.name}: {wrong}; it was resumed, so it is downloaded once more from its start")
+            self.size, self.total, self.resumed = 0, self.remote.size, False
             self._transfer(session)
             wrong = _fault(self.part, self.remote)
         if wrong is not None:
             page = ": the server has sent a web page" if _is_page(self.part) else ""
             self.part.unlink()
-            self.record.unlink(missing_ok=True)
             raise ValueError(
                 f"{self.remote.url}: {self.remote.name} has {wrong}{page}; it is removed, the next run starts anew"
             )
         with self.part.open("rb") as file:
             os.fsync(file.fileno())
         self.part.replace(self.final)
-        self.record.unlink(missing_ok=True)
 
     def _transfer(self, session: requests.Session) -> None:
-        failures = 0
+        failures, furthest = 0, self.size
         # Unbuffered: what has come is in the file when the process is killed.
         with self.part.open("ab", buffering=0) as self.file, _bar(self.remote.name, self.total, self.size) as self.bar:
+            self.file.truncate(self.size)
             while not self.whole:
-                before = self.size
                 try:
                     self._try(session)
                 except _Lost as lost:
-                    failures = 1 if self.size - before >= lost.needed else failures + 1
+                    failures = 1 if self.size - furthest >= lost.needed else failures + 1
+                    furthest = max(furthest, self.size)
                     if failures > self.patience.tries:
+                        kept = f"; {self.progress} are kept, the next run resumes there" if self.resumable else ""
                         raise OSError(
                             f"{self.remote.url}: given up after {failures} tries in a row without progress, the last "
-                            f"one: {lost}{self._outlook()}"
+                            f"one: {lost}{kept}"
                         ) from lost
                     wait = self.patience.wait(failures, lost.wait)
-                    _say(f"{self.remote.name}: {lost}; {self.progress}, on again in {wait:.0f} s")
+                    _say(f"{self.remote.name}: {lost}; {self.progress}, next try in {wait:.0f} s")
                     self.patience.sleep(wait)
-
-    def _outlook(self) -> str:
-        if not self.size:
-            return ""
-        later = "resumes there" if self.resumable else f"starts from nothing: {_UNKNOWN}"
-        return f"; {self.progress} are kept, the next run {later}"
 
     def _try(self, session: requests.Session) -> None:
         """Ask for what is missing, and append what comes.
 
         Raises:
-            _Lost: before the end.
+            _Lost: the connection ended before the file did.
         """
-        if self.size and not self.resumable:
-            self._restart(_UNKNOWN)
-        if self.total is not None and self.size > self.total:
-            self._restart(f"there are {self.size:,} bytes of a file of {self.total:,}")
+        if not self.resumable or (self.total is not None and self.size > self.total):
+            self._restart()
         headers = {"Accept-Encoding": "identity"}
         if self.size:
             headers["Range"] = f"bytes={self.size}-"
-        if self.size and self.validator:
-            headers["If-Range"] = self.validator
         try:
             with session.get(self.remote.url, headers=headers, stream=True, timeout=self.patience.timeout) as response:
                 if self._accept(response):
@@ -265,57 +254,44 @@ class _Download:
             raise OSError(f"{self.remote.url}: {error}") from error
 
     def _accept(self, response: requests.Response) -> bool:
-        """Decide on status and headers; return whether the body is what is to be appended.
+        """Decide on status and headers; return whether the body is to be appended.
 
         Raises:
-            _Lost, OSError, ValueError: it is not, and another try may help; is no use; would bring the wrong file.
+            _Lost: another try may help.
+            OSError: the server refuses.
+            ValueError: the server has another file.
         """
         status = response.status_code
         if status in _PASSING:
             raise _Lost(f"the server answers {status} {response.reason}", _retry_after(response))
         if status == 416 and self.size:
-            return self._unsatisfied(response)
+            self.resumed, self.total = True, self.size  # The server has no byte more: the digest decides.
+            return False
         if status != 200 and not (status == 206 and self.size):
             raise OSError(f"{response.url}: the server answers {status} {response.reason}, no {self.remote.name} there")
         self._refuse_disguise(response)
-        return self._continue(response) if status == 206 else self._begin(response)
+        if status == 200:
+            self._restart()  # Where a range was asked for, the server cannot resume.
+            self._expect(response, _content_length(response))
+            _check_space(self.part.parent, self.total or 0)
+            return True
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if not found or int(found[1]) != self.size:
+            self._restart()
+            raise _Lost("the server sends another range than asked for, again from the start")
+        self._expect(response, None if found[2] == "*" else int(found[2]))
+        self.resumed = True
+        return True
 
-    def _begin(self, response: requests.Response) -> bool:
-        size = _content_length(response)
+    def _expect(self, response: requests.Response, size: int | None) -> None:
+        """Note the size of the whole file that the server names."""
         expected = self.remote.size
         if size is not None and expected is not None and size != expected:
             raise ValueError(
                 f"{response.url}: the server's {self.remote.name} has {size:,} bytes, {expected:,} expected: "
                 "a proxy's page or another edition; for another edition, give its size and checksum"
             )
-        if self.size:
-            self._restart("the server's file has changed, or it cannot resume")
         self.total = size if expected is None else expected
-        _check_space(self.part.parent, self.total or 0)
-        self.validator = _validator(response)
-        record = {"url": self.remote.url, "validator": self.validator, "total": self.total}
-        self.record.write_text(json.dumps(record), encoding="utf-8")
-        return True
-
-    def _continue(self, response: requests.Response) -> bool:
-        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if not found or int(found[1]) != self.size:
-            return self._restart("the server sends another range than asked for")
-        if found[2] != "*" and self.total not in (None, int(found[2])):
-            return self._restart(f"the server's file now has {int(found[2]):,} bytes instead of {self.total:,}")
-        header = "ETag" if (self.validator or "").startswith('"') else "Last-Modified"
-        if self.validator and response.headers.get(header, self.validator) != self.validator:
-            return self._restart("the server's file has changed")
-        self.resumed = True
-        return True
-
-    def _unsatisfied(self, response: requests.Response) -> bool:
-        same_size = response.headers.get("Content-Range") == f"bytes */{self.size}"
-        decidable = self.total is None or (self.remote.size is None and self.remote.digest is not None)
-        if not (same_size and decidable):
-            return self._restart("the server has no bytes beyond these (416)")
-        self.total = self.size
-        return False
 
     def _refuse_disguise(self, response: requests.Response) -> None:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -353,46 +329,26 @@ class _Download:
         if not self.whole:
             raise _Lost("connection ended early")
 
-    def _restart(self, why: str) -> bool:
-        """Drop what has come; False, as the answer at hand is not to be appended."""
-        self.restarts += 1
-        if self.restarts > self.patience.tries:
-            raise OSError(f"{self.remote.url}: given up after {self.restarts} starts from nothing, the last one: {why}")
-        _say(f"{self.remote.name}: {why}; {self.size:,} bytes dropped, again from the start")
+    def _restart(self) -> None:
+        """Drop what has come."""
         self.file.truncate(0)
-        self.size = 0
-        self.resumed = False
-        self.validator, self.total = None, self.remote.size
+        self.size, self.total, self.resumed = 0, self.remote.size, False
         self.bar.reset(self.total)
         self.bar.initial = 0
-        return False
-
-    def _read_record(self) -> tuple[str | None, int | None]:
-        try:
-            record = json.loads(self.record.read_bytes()[: 2**16])
-            if record["url"] != self.remote.url:
-                return None, None
-            validator, total = record["validator"], record["total"]
-        except (OSError, ValueError, RecursionError, KeyError, TypeError):
-            return None, None
-        if not isinstance(validator, str) or not _is_validator(validator):
-            return None, None
-        return validator, total if type(total) is int else None
 
 
 def _keep(remote: Remote, folder: Path) -> bool:
-    """Return whether the file is there and right; put a wrong one aside, and remove what is left of its download."""
+    """Return whether the file is there and right; rename a wrong one, and remove the part of a right one."""
     path = folder / remote.name
     if not path.exists():
         return False
     if not path.is_file():
-        raise ValueError(f"{path}: in the way of the download of {remote.url}, and no file")
+        raise ValueError(f"{path}: not a file, but in the way of the download of {remote.url}")
     if fault := _fault(path, remote):
         path.replace(path.with_name(f"{path.name}.wrong"))
         _say(f"{path}: {fault}; put aside as {path.name}.wrong and downloaded again")
         return False
-    for suffix in (".part", ".part.json"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    path.with_name(f"{path.name}.part").unlink(missing_ok=True)
     return True
 
 
@@ -453,25 +409,6 @@ def _content_length(response: requests.Response) -> int | None:
     return int(found[0]) if found else None
 
 
-def _validator(response: requests.Response) -> str | None:
-    """Return the strong validator of a response: its ETag, or without one a Last-Modified a minute before its Date.
-
-    RFC 9110, 8.8.2.2 asks for a Date at least one second later, and enough that two clocks cannot make the difference;
-    RFC 7232, 2.2.2 named 60 seconds. 13.1.5 forbids the date where there is an ETag.
-    """
-    tag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
-    if tag is not None:
-        return tag if tag.startswith('"') and _is_validator(tag) else None
-    changed, date = _seconds(modified), _seconds(response.headers.get("Date"))
-    if modified is None or changed is None or date is None or date - changed < 60:
-        return None
-    return modified if _is_validator(modified) else None
-
-
-def _is_validator(text: str) -> bool:
-    return 0 < len(text) <= 1024 and text.isascii() and text.isprintable() and text == text.strip()
-
-
 def _retry_after(response: requests.Response) -> float:
     """Return the seconds that a server asks to wait, as a number or as a date; 0 where it asks for none."""
     asked = response.headers.get("Retry-After", "")
@@ -490,7 +427,7 @@ def _seconds(date: str | None) -> float | None:
 
 
 def _root(error: BaseException) -> str:
-    """Return what lies at the bottom of an error of requests, whose own text runs over three layers of pools."""
+    """Return the message of the innermost error: that of requests repeats those of three layers below it."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return str(error) or type(error).__name__

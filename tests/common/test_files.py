@@ -162,15 +162,6 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest
     assert names(tmp_path) == ["models"]
 
 
-def test_a_writer_in_the_folder_of_another_makes_no_part_of_its_own(tmp_path: Path) -> None:
-    with replacing_folder(tmp_path / "raw") as outer:
-        with replacing_folder(outer) as inner, replacing_folder(inner / "images") as deep:
-            (deep / "a").write_text("new", encoding="utf-8")
-            assert names(tmp_path) == [inner.name] == [outer.name]
-        assert names(outer) == ["images"]
-    assert names(tmp_path / "raw") == ["images"]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux has renameat2")
 def test_there_is_a_whole_folder_at_every_moment(tmp_path: Path) -> None:
     path = tmp_path / "state"

@@ -71,7 +71,9 @@ def test_the_first_of_each_class_are_val(tmp_path: Path, raw: Path) -> None:
     ]
     assert listed(raw, "val") == ["non_person/000.jpg", "non_person/001.jpg", "person/000.jpg"]
     assert listed(raw, "train") == [*OTHERS[2:], *PERSONS[1:]]
-    train, val = (coco.read_instances(layout.annotations_path(raw, split)).photographs for split in layout.SPLITS)
+    train, val = (
+        coco.read_instances(layout.annotations_path(raw, split)).photographs for split in layout.SOURCE_SPLITS
+    )
     assert [photograph.id for photograph in train + val] == list(range(1, 36))
     for photograph in train + val:
         assert photograph.person_share == photograph.file_name.startswith("person/")
@@ -80,7 +82,7 @@ def test_the_first_of_each_class_are_val(tmp_path: Path, raw: Path) -> None:
 
 def test_photographs_are_stored_byte_for_byte(tmp_path: Path, raw: Path) -> None:
     class_folders.store_folder(write_folder(tmp_path / "source"), raw, val_share=0.1)
-    for split in layout.SPLITS:
+    for split in layout.SOURCE_SPLITS:
         with zipfile.ZipFile(layout.archive_path(raw, split)) as archive:
             assert archive.namelist() == [layout.member_name(split, name) for name in listed(raw, split)]
             for name in listed(raw, split):
@@ -95,7 +97,7 @@ def test_an_archive_gives_what_its_folder_gives(tmp_path: Path, raw: Path, root:
     again = tmp_path / "again"
     again.mkdir()
     assert class_folders.store_archive(path, again, val_share=0.2) == {"train": (28, 28), "val": (7, 7)}
-    for split in layout.SPLITS:
+    for split in layout.SOURCE_SPLITS:
         instances = [layout.annotations_path(folder, split).read_bytes() for folder in (raw, again)]
         assert instances[0] == instances[1]
         with zipfile.ZipFile(layout.archive_path(again, split)) as archive:

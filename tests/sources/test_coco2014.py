@@ -415,7 +415,7 @@ def test_the_built_data_set_is_as_the_host_has_it(tmp_path: Path, raw: Path) -> 
     for name, content in first:
         (downloads / Path(name).name).write_bytes(content)
     assert store(downloads, raw) == {"train": (38, 38), "val": (2, 2)}
-    for split in layout.SPLITS:
+    for split in layout.SOURCE_SPLITS:
         found = coco.read_instances(layout.annotations_path(raw, split))
         assert not found.skips
         assert not found.stray_annotations

@@ -57,7 +57,7 @@ def test_failure_leaves_what_was_there(root: Path, monkeypatch: pytest.MonkeyPat
 def photographs(root: Path) -> dict[str, int]:
     return {
         split: len(coco.read_instances(layout.annotations_path(root / "data" / "raw", split)).photographs)
-        for split in layout.SPLITS
+        for split in layout.SOURCE_SPLITS
     }
 
 

@@ -18,7 +18,7 @@ from earlyexit.sources.scenes.things import THINGS, Thing
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels of the picture."""
 
-SPLITS = {"train": 0, "val": 1}
+_SPLIT_KEYS = {"train": 0, "val": 1}
 MIN_AREA = 0.005
 """A person counts where its box covers more than this share of the picture: the Visual Wake Words rule."""
 
@@ -71,11 +71,11 @@ def draw(seed: int, split: str, index: int) -> Scene:
     Raises:
         ValueError: for an unknown split or a negative seed or index.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split: {split!r}, should be one of {', '.join(SPLITS)}")
+    if split not in _SPLIT_KEYS:
+        raise ValueError(f"split: {split!r}, should be one of {', '.join(_SPLIT_KEYS)}")
     if seed < 0 or index < 0:
         raise ValueError(f"seed {seed}, index {index}: should be 0 or more")
-    key = (seed, SPLITS[split], index)
+    key = (seed, _SPLIT_KEYS[split], index)
     with_person = index % 2 == 0
     quality = Dice(*key, 1).whole(*settings.QUALITY)
     for attempt in range(_ATTEMPTS):
