@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import isclose, prod
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from earlyexit.firmware.plan import Buffer, Overlap, Plan, plan
 from earlyexit.firmware.text import count, fill, float_literal, origin, rows, shape_text, signed, text_literal
 from earlyexit.task import CLASSES
 from earlyexit.tflite.deployment import Deployment
+from earlyexit.tflite.segment import Quantization
 
 VERSION = "1"  # of the C interface
 NETWORK, KERNELS = "ee_network.c", "ee_kernels.c"
@@ -306,13 +307,12 @@ def _title(step: Step) -> str:
 def _check_handover(one: LayerGraph, other: LayerGraph, names: Sequence[str]) -> None:
     """Verify that the features of a segment are the input of the next: shape, zero point and scale."""
     writer = _writer(one, one.features)
-    left = writer.out_shape, writer.zero_point, writer.scale
-    taken = other.shapes[other.input], other.input_zero_point, other.input_scale
-    # TensorFlow's quantizer computes the same scale twice, and may round it in two ways.
-    if left[:2] != taken[:2] or not isclose(left[2], taken[2], rel_tol=1e-6):
+    left = writer.out_shape, Quantization(writer.scale, writer.zero_point)
+    taken = other.shapes[other.input], Quantization(other.input_scale, other.input_zero_point)
+    if left[0] != taken[0] or not left[1].agrees_with(taken[1]):
         said = [
-            f"{shape_text(shape)} of scale {scale} and zero point {zero_point}"
-            for shape, zero_point, scale in (left, taken)
+            f"{shape_text(shape)} of scale {steps.scale} and zero point {steps.zero_point}"
+            for shape, steps in (left, taken)
         ]
         raise ValueError(f"{names[0]} leaves {said[0]}, {names[1]} takes {said[1]}")
 

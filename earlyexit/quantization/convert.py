@@ -13,7 +13,7 @@ from earlyexit.model.network import ConvUnit, EarlyExitNetwork
 from earlyexit.tflite.segment import Segment, all_logits
 
 WEIGHT_FLOOR = 1e-3
-"""The largest weight that `keep_biases` wants of a channel, as a share of its bias or of the layer's largest weight."""
+"""Lower bound of a channel's largest weight, as a share of its bias or of the layer's largest weight (the larger)."""
 
 
 @torch.no_grad()
@@ -22,8 +22,7 @@ def keep_biases(network: EarlyExitNetwork) -> None:
 
     A quantizer takes the scale of a channel from its largest weight, and stores the bias as a 32-bit multiple of that
     scale times the input's. With near-zero weights the scale is so small that the bias does not fit. Trained backbones
-    have such channels. The new weight is a thousandth of the bias or of the layer's largest weight, less than a later
-    INT8 step.
+    have such channels. The new weight, `WEIGHT_FLOOR`, is less than a later INT8 step.
     """
     for unit in network.modules():
         if not isinstance(unit, ConvUnit) or unit.conv.bias is None:
@@ -52,7 +51,7 @@ def to_onnx(network: EarlyExitNetwork) -> bytes:
         )
         assert program is not None
     model = program.model_proto
-    _forget_sources(model)
+    _remove_origins(model)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -68,8 +67,7 @@ def to_tflite(network: EarlyExitNetwork) -> list[bytes]:
     for segment in network.segments():
         with quiet(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            converted = litert_torch.convert(segment.eval(), (x,))
-            models.append(_content(converted))
+            models.append(litert_torch.convert(segment.eval(), (x,)).model_content())
             if not segment.last:
                 x = segment(x)[1].contiguous()
     return models
@@ -116,15 +114,8 @@ def check_parity(difference: dict[str, dict[str, float]], tolerance: float) -> N
         )
 
 
-def _content(converted: object) -> bytes:
-    for attribute in ("_model_content", "model_content", "tflite_model"):
-        content = getattr(converted, attribute, None)
-        if content is not None:
-            return bytes(content() if callable(content) else content)
-    raise TypeError(f"{type(converted).__name__} of litert_torch has none of the known attributes with the flatbuffer")
-
-
-def _forget_sources(model: onnx.ModelProto) -> None:
+def _remove_origins(model: onnx.ModelProto) -> None:
+    """Remove stack traces and names of source files, which differ from machine to machine."""
     for node in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info]:
         del node.metadata_props[:]
     for node in model.graph.node:

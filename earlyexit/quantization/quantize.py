@@ -1,6 +1,5 @@
 """Quantize segments to INT8 after training (Section II-B), by one of two quantizers."""
 
-import math
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from earlyexit.common.quiet import quiet
 from earlyexit.tflite.compact import compact
 from earlyexit.tflite.reader import interface, logits_and_features
-from earlyexit.tflite.segment import Quantization, Segment
+from earlyexit.tflite.segment import Segment
 
 Quantizer = Literal["litert", "tensorflow"]
 SIGNATURE = "serving_default"
@@ -37,10 +36,11 @@ def quantize(
     """
     quantized = []
     samples: list[np.ndarray] = list(images[:, None])
-    shared: Any = None
+    low, high = (np.full((1, 1, 1, 1), value, np.float32) for value in input_range)
+    shared: Any = {"min": low, "max": high}
     for number, model in enumerate(models, start=1):
         if quantizer == "litert":
-            content, shared = _litert(model, samples, input_range if number == 1 else None, shared)
+            content, shared = _litert(model, samples, shared)
         else:
             content = _tensorflow(model, tqdm(samples, desc=f"calibrate segment {number}", unit="image", mininterval=1))
         quantized.append(compact(content))
@@ -50,11 +50,8 @@ def quantize(
     return quantized
 
 
-def _litert(model: bytes, samples: Any, input_range: tuple[float, float] | None, shared: Any) -> tuple[bytes, Any]:
-    """Return one segment in INT8, and the range of its features.
-
-    `shared` is the range that the segment before used for its features, the input of this one.
-    """
+def _litert(model: bytes, samples: Any, input_range: Any) -> tuple[bytes, Any]:
+    """Return one segment in INT8, and the range of its features, which is the `input_range` of the next segment."""
     from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
@@ -68,11 +65,7 @@ def _litert(model: bytes, samples: Any, input_range: tuple[float, float] | None,
         observer = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
         observer.calibrate({SIGNATURE: [{signature_input: x} for x in samples]}, manager)
     ranges = observer.get_model_qsvs()
-    if input_range is not None:
-        low, high = (np.full((1, 1, 1, 1), value, np.float32) for value in input_range)
-        ranges[taken] = {"min": low, "max": high}
-    if shared is not None:
-        ranges[taken] = shared
+    ranges[taken] = input_range
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = quantizer.Quantizer(model, rules).quantize(ranges, enable_progress_report=False)
@@ -113,20 +106,9 @@ def _names(model: bytes) -> tuple[str, str, str | None]:
     return signature_input, names[taken.index], None if features is None else names[features.index]
 
 
-def _same(given: Quantization | None, taken: Quantization) -> bool:
-    # TensorFlow's quantizer computes the scale of an input and of an output in two ways, which differ in the last bit.
-    return (
-        given is not None
-        and given.zero_point == taken.zero_point
-        and math.isclose(given.scale, taken.scale, rel_tol=1e-6)
-    )
-
-
 def _check_features(models: Sequence[bytes]) -> None:
     segments = [Segment(model) for model in models]
     for number, (before, after) in enumerate(pairwise(segments), start=1):
-        if not _same(before.features_quantization, after.input_quantization):
-            raise ValueError(
-                f"segment {number} gives features at {before.features_quantization}, "
-                f"but segment {number + 1} takes {after.input_quantization}"
-            )
+        given, taken = before.features_quantization, after.input_quantization
+        if given is None or not given.agrees_with(taken):
+            raise ValueError(f"segment {number} gives features at {given}, but segment {number + 1} takes {taken}")

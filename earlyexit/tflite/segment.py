@@ -1,5 +1,6 @@
 """Run segments in LiteRT's interpreter, one after the other."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,14 @@ class Quantization:
 
     scale: float
     zero_point: int
+
+    def agrees_with(self, other: "Quantization") -> bool:
+        """Return whether integers of one quantization can be used in the other unchanged.
+
+        TensorFlow's quantizer computes the scale of features twice, in the segments before and behind them; the two
+        differ in the last bits.
+        """
+        return self.zero_point == other.zero_point and math.isclose(self.scale, other.scale, rel_tol=1e-6)
 
 
 class Segment:

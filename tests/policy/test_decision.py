@@ -103,12 +103,6 @@ def test_decide_is_the_policy_image_by_image(logits: Array, data: st.DataObject)
         assert (found.exits[i], found.labels[i]) == (exit_, int(b > a))
 
 
-@given(int8_logits(3))
-def test_extreme_thresholds(logits: Array) -> None:
-    assert (decision.decide(logits, [255, 255]).exits == 2).all()
-    assert (decision.decide(logits, [-1, 255]).exits == 0).all()
-
-
 @pytest.mark.parametrize("thresholds", [[], [1], [1, 2, 3]])
 def test_decide_needs_a_threshold_an_early_exit(thresholds: list[int]) -> None:
     with pytest.raises(ValueError, match=f"{len(thresholds)} thresholds for 2 early exits"):

@@ -40,8 +40,7 @@ def test_features_pass_untouched(deployments: Deployments, quantizer: Quantizer)
         given_, taken = before.features_quantization, after.input_quantization
         assert given_ is not None
         assert before.features_shape == after.input_shape
-        assert given_.zero_point == taken.zero_point
-        assert given_.scale == pytest.approx(taken.scale, rel=1e-6)
+        assert given_.agrees_with(taken)
 
 
 @each_quantizer
@@ -94,11 +93,11 @@ def test_ranges_do_not_depend_on_the_order_of_the_images(exported: Exported) -> 
     assert forward == backward
 
 
-def test_a_passage_of_two_scales_is_refused(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_of_two_scales_are_refused(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     real = module._litert
 
-    def forgetful(model: bytes, samples: Any, input_range: Any, shared: Any) -> Any:
-        content, ranges = real(model, samples, input_range, shared)
+    def forgetful(model: bytes, samples: Any, input_range: Any) -> Any:
+        content, ranges = real(model, samples, input_range)
         return content, ranges and {key: value * 2 for key, value in ranges.items()}
 
     monkeypatch.setattr(module, "_litert", forgetful)
