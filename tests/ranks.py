@@ -10,28 +10,24 @@ from torch import Tensor
 
 from earlyexit.common.files import write_json
 from earlyexit.model.inference import prepare_torch
-from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.training import distributed, loop
-from earlyexit.training.augment import Augmentation
-from earlyexit.training.loop import Recipe
-from earlyexit.training.trainers import train_exits, train_network
-from tests import tiny_network
+from tests import tiny_network, tiny_training
+from tests.tiny_training import AUGMENT, CPU, SIZE
 
-SIZE = 16
-CPU = torch.device("cpu")
 TRAIN = tiny_network.dark_and_bright(66, SIZE)
 HELD_OUT = tiny_network.dark_and_bright(21, SIZE, seed=1)
-AUGMENTATION = Augmentation(SIZE, min_crop=0.6, flip=0.5, brightness=0.1, contrast=0.1)
-PLAIN = Recipe(epochs=2, batch_size=16, learning_rate=0.01, weight_decay=0.01)  # 4 batches, and one of 2
-ODD = Recipe(2, 13, 0.01, 0.01, freeze_norm=True)
-DISTILLED = Recipe(2, 21, 0.01, 0.01, small_epochs=1, distill=0.5, temperature=2.0)
+PLAIN = {"epochs": 2, "learning_rate": 0.01}  # 4 batches, and one of 2
+ODD = PLAIN | {"batch_size": 13, "freeze_norm": True}
+DISTILLED = PLAIN | {"batch_size": 21, "distill": 0.5, "temperature": 2.0}
+GROWING = PLAIN | {"batch_size": 21, "small_epochs": 1}
 CASES: dict[str, dict[str, Any]] = {
-    "joint": {"weights": [0.3, 0.3, 1.0], "recipe": PLAIN, "augmentation": None},
-    "joint augmented": {"weights": [0.3, 0.3, 1.0], "recipe": DISTILLED, "augmentation": AUGMENTATION},
-    "joint without the last": {"weights": [0.3, 1.0, 0.0], "recipe": PLAIN, "augmentation": None},
-    "joint with frozen norm": {"weights": [0.3, 0.3, 1.0], "recipe": ODD, "augmentation": None},
-    "exits": {"recipe": DISTILLED, "augmentation": None},
-    "exits augmented": {"recipe": PLAIN, "augmentation": AUGMENTATION},
+    "baseline": {"stage": "baseline", "recipe": GROWING, "augment": AUGMENT},
+    "joint": {"recipe": PLAIN},
+    "joint augmented": {"recipe": DISTILLED, "augment": AUGMENT},
+    "joint without the last": {"weights": [0.3, 1.0, 0.0], "recipe": PLAIN},
+    "joint with frozen norm": {"recipe": ODD},
+    "exits": {"stage": "disjoint", "recipe": DISTILLED},
+    "exits augmented": {"stage": "disjoint", "recipe": PLAIN, "augment": AUGMENT},
 }
 UNFINISHED = "unfinished"
 UNEVEN = "uneven"
@@ -44,12 +40,13 @@ class Stopped(BaseException):
 def train(case: str, unfinished: Path | None = None, last: int = 0) -> dict[str, Tensor]:
     """Train a network, in float64; return its weights, each step's loss, each epoch's metrics; stop after `last`."""
     prepare_torch(0, 1, "cpu")
-    network = EarlyExitNetwork(tiny_network.architecture(resolution=SIZE))
+    settings: dict[str, Any] = {"stage": "joint"} | CASES[case]
+    network = tiny_training.network(settings["stage"])
     normalize = network.normalize
     network.double().normalize = lambda images: normalize(images).double()  # type: ignore[method-assign]
     losses: list[Tensor] = []
     logged: list[list[float]] = []
-    step = loop._Step.__call__
+    step = loop.Step.__call__
 
     def watched(self: Any, batch: Any, rate: float) -> tuple[Tensor, Tensor]:
         loss, right = step(self, batch, rate)
@@ -61,23 +58,13 @@ def train(case: str, unfinished: Path | None = None, last: int = 0) -> dict[str,
         if epoch == last:
             raise Stopped
 
-    arguments: dict[str, Any] = {
-        "train": TRAIN,
-        "held_out": HELD_OUT,
-        "device": CPU,
-        "log": log,
-        "unfinished": unfinished,
-    }
-    loop._Step.__call__ = watched  # type: ignore[method-assign]
+    loop.Step.__call__ = watched  # type: ignore[method-assign]
     try:
-        if "exits" in case:
-            train_exits(network, **arguments, **CASES[case])
-        else:
-            train_network(network, title="joint", **arguments, **CASES[case])
+        tiny_training.train(network=network, train=TRAIN, held_out=HELD_OUT, log=log, unfinished=unfinished, **settings)
     except Stopped:
         pass
     finally:
-        loop._Step.__call__ = step  # type: ignore[method-assign]
+        loop.Step.__call__ = step  # type: ignore[method-assign]
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     none = torch.zeros(0)
     return {**state, "losses": torch.stack(losses) if losses else none, "metrics": torch.tensor(logged)}

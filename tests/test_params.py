@@ -183,9 +183,8 @@ WRONG = {
 }
 AT_ONCE = max(map(len, WRONG.values()))
 # The stages that read params; the others never open the file.
-STAGES = sorted(
-    path.stem for path in (SOURCE.parent / "stages").glob("*.py") if "from earlyexit.params import" in path.read_text()
-)
+SCRIPTS = {path.stem: path.read_text() for path in sorted((SOURCE.parent / "stages").glob("*.py"))}
+STAGES = [name for name, text in SCRIPTS.items() if "from earlyexit.params import" in text and "    run(main)" in text]
 WRONG_SEED = "train.seed: Input should be greater than or equal to 0 (got -1)"
 # Strings that are bounded by what they name.
 BOUNDED_ELSEWHERE = {

@@ -7,17 +7,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import isclose, prod
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from earlyexit.firmware import emit, layers
-from earlyexit.firmware.layers import Layer, Segment
+from earlyexit.firmware.layers import Layer, LayerGraph
 from earlyexit.firmware.plan import Buffer, Overlap, Plan, plan
 from earlyexit.firmware.text import count, fill, float_literal, origin, rows, shape_text, signed, text_literal
 from earlyexit.task import CLASSES
 from earlyexit.tflite.deployment import Deployment
+from earlyexit.tflite.segment import Quantization
 
 VERSION = "1"  # of the C interface
 NETWORK, KERNELS = "ee_network.c", "ee_kernels.c"
@@ -62,14 +63,14 @@ class Layout:
         inputs: name of the buffer that holds each segment's input; the first holds the image.
     """
 
-    segments: list[Segment]
+    segments: list[LayerGraph]
     steps: list[Step]
     buffers: list[Buffer]
     plan: Plan
     inputs: list[str]
 
 
-def read(models: Sequence[bytes]) -> list[Segment]:
+def read(models: Sequence[bytes]) -> list[LayerGraph]:
     """Return the segments in the .tflite files `models`; the features of each are the input of the next.
 
     Raises:
@@ -87,7 +88,7 @@ def read(models: Sequence[bytes]) -> list[Segment]:
     return segments
 
 
-def lay_out(segments: Sequence[Segment]) -> Layout:
+def lay_out(segments: Sequence[LayerGraph]) -> Layout:
     """Return one arena for all segments."""
     steps: list[Step] = []
     inputs = ["image"]
@@ -303,19 +304,18 @@ def _title(step: Step) -> str:
     return f"{step.name}: {layer.operator} {shape_text(layer.in_shape)} -> {shape_text(layer.out_shape)}"
 
 
-def _check_handover(one: Segment, other: Segment, names: Sequence[str]) -> None:
+def _check_handover(one: LayerGraph, other: LayerGraph, names: Sequence[str]) -> None:
     """Verify that the features of a segment are the input of the next: shape, zero point and scale."""
     writer = _writer(one, one.features)
-    left = writer.out_shape, writer.zero_point, writer.scale
-    taken = other.shapes[other.input], other.input_zero_point, other.input_scale
-    # TensorFlow's quantizer computes the same scale twice, and may round it in two ways.
-    if left[:2] != taken[:2] or not isclose(left[2], taken[2], rel_tol=1e-6):
+    left = writer.out_shape, Quantization(writer.scale, writer.zero_point)
+    taken = other.shapes[other.input], Quantization(other.input_scale, other.input_zero_point)
+    if left[0] != taken[0] or not left[1].agrees_with(taken[1]):
         said = [
-            f"{shape_text(shape)} of scale {scale} and zero point {zero_point}"
-            for shape, zero_point, scale in (left, taken)
+            f"{shape_text(shape)} of scale {steps.scale} and zero point {steps.zero_point}"
+            for shape, steps in (left, taken)
         ]
         raise ValueError(f"{names[0]} leaves {said[0]}, {names[1]} takes {said[1]}")
 
 
-def _writer(segment: Segment, tensor: int | None) -> Layer:
+def _writer(segment: LayerGraph, tensor: int | None) -> Layer:
     return next(layer for layer in segment.layers if layer.output == tensor)

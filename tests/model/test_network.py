@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from earlyexit.model.architecture import Architecture, MobileNetV1Table, MobileNetV2Table
-from earlyexit.model.checkpoint import read_weights
 from earlyexit.model.inference import predict
 from earlyexit.model.network import ConvUnit, EarlyExitNetwork, InvertedResidual
 from earlyexit.packing.decode import decode
@@ -182,7 +182,7 @@ def pretrained() -> EarlyExitNetwork:
 
 @pytest.mark.skipif(not PRETRAINED.is_file(), reason="needs ../shared/pretrained")
 def test_mobilenet_v1_has_the_shapes_of_mlperf_tinys_file() -> None:
-    theirs = read_weights(PRETRAINED)
+    theirs = load_file(PRETRAINED)
     weights = [theirs[name] for name in sorted(theirs) if theirs[name].ndim > 1]
     assert [p.shape for p in pretrained().parameters() if p.ndim > 1] == [w.shape for w in weights]
 
@@ -190,7 +190,7 @@ def test_mobilenet_v1_has_the_shapes_of_mlperf_tinys_file() -> None:
 @pytest.mark.skipif(not (PRETRAINED.is_file() and PHOTOS.is_dir()), reason="needs ../shared")
 def test_mobilenet_v1_with_mlperf_tinys_weights_sees_persons() -> None:
     network = pretrained()
-    theirs = read_weights(PRETRAINED)
+    theirs = load_file(PRETRAINED)
     ours = list(network.parameters())
     with torch.no_grad():
         for parameter, name in zip(ours, in_order(theirs), strict=True):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from earlyexit.training.augment import Augmentation
+from earlyexit.training.recipe import AugmentRecipe
 from tests import tiny_network
 
 OFF: dict[str, Any] = {"min_crop": 1.0, "flip": 0.0, "brightness": 0.0, "contrast": 0.0}
@@ -20,7 +21,7 @@ def images(count: int = 20) -> Tensor:
 
 def augmented(x: Tensor, seed: int = 0, **changes: Any) -> Tensor:
     torch.manual_seed(seed)
-    return Augmentation(SIZE, **(OFF | changes))(x)
+    return Augmentation(SIZE, AugmentRecipe(**(OFF | changes)))(x)
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 9, 20])
@@ -62,7 +63,7 @@ def test_same_seed_same_images() -> None:
 @pytest.mark.parametrize("cuts", [(0, 20), (0, 3, 20), (0, 8, 12, 20), (0, 0, 10, 20)], ids=repr)
 def test_a_part_of_a_batch_comes_out_as_in_the_batch(cuts: tuple[int, ...]) -> None:
     x = images()
-    augmentation = Augmentation(SIZE - 8, **ON)
+    augmentation = Augmentation(SIZE - 8, AugmentRecipe(**ON))
     torch.manual_seed(0)
     whole, after = augmentation(x), torch.rand(1)
     for first, end in itertools.pairwise(cuts):

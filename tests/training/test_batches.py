@@ -13,7 +13,8 @@ from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.training import batches as module
 from earlyexit.training import distributed
 from earlyexit.training.augment import Augmentation
-from earlyexit.training.batches import FeatureBatches, FrozenBatches, GrowingBatches, ImageBatches
+from earlyexit.training.batches import FeatureBatches, FrozenBatches, ImageBatches
+from earlyexit.training.recipe import AugmentRecipe
 from tests import tiny_network
 
 CPU = torch.device("cpu")
@@ -85,7 +86,7 @@ def test_the_order_is_new_every_epoch_and_repeats_with_the_seed(network: EarlyEx
 def test_images_come_normalized_and_augmented(network: EarlyExitNetwork) -> None:
     images = tiny_network.images(6)
     split = PackedSplit(images, np.zeros(6, np.int64), np.arange(6))
-    mirror = Augmentation(40, min_crop=1, flip=1, brightness=0, contrast=0)
+    mirror = Augmentation(40, AugmentRecipe(min_crop=1, flip=1, brightness=0, contrast=0))
     ((x, labels, _),) = ImageBatches(split, network, 6, CPU, mirror).epoch(1)
     assert x.shape == (6, 3, 40, 40)
     assert x.dtype == torch.float32
@@ -113,12 +114,9 @@ def test_frozen_batches_are_what_the_classifiers_see(network: EarlyExitNetwork) 
         assert all(torch.equal(a, b) and not a.requires_grad for a, b in zip(seen, wanted, strict=True))
 
 
-def test_growing_batches_know_by_the_epoch_what_comes(network: EarlyExitNetwork) -> None:
-    split = tiny_network.dark_and_bright(4, 24)
-    full = ImageBatches(split, network, 4, CPU, Augmentation(24, min_crop=1, flip=0, brightness=0, contrast=0))
-    assert full.augmentation is not None
-    growing = GrowingBatches(full.augmented(full.augmentation.shrunk()), full, 2)
-    assert len(growing) == len(full)
+def test_the_first_epochs_see_smaller_images(network: EarlyExitNetwork) -> None:
+    same = Augmentation(24, AugmentRecipe(min_crop=1, flip=0, brightness=0, contrast=0))
+    growing = ImageBatches(tiny_network.dark_and_bright(4, 24), network, 4, CPU, same, small_epochs=2)
     sizes = [next(growing.epoch(number)).inputs.shape[-1] for number in (3, 1, 2, 3)]
     assert sizes == [24, 16, 16, 24]
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from earlyexit.common.files import read_json
 from earlyexit.training import distributed
 from tests import ROOT, ranks
+from tests.tiny_training import CPU
 
 # Of weights, losses and metrics in float64, two processes against one: AdamW divides by the size of the gradient, and
 # so makes 1e-10 of a gradient that is rounding alone.
@@ -67,12 +68,12 @@ def test_two_processes_resume_as_one_that_was_not_interrupted(found: Path) -> No
 
 def test_one_process_needs_nobody() -> None:
     assert not distributed.launch("tests.missing", 1)
-    assert distributed.join(ranks.CPU) == ranks.CPU
+    assert distributed.join(CPU) == CPU
     assert (distributed.rank(), distributed.processes(), distributed.is_main()) == (0, 1, True)
     assert distributed.part(7) == (0, 7)
     values = torch.arange(3)
     assert distributed.total(values) is values
-    assert distributed.from_main(b"said", ranks.CPU) == b"said"
+    assert distributed.from_main(b"said", CPU) == b"said"
     model = nn.Linear(1, 1)
     assert distributed.shared(model, [1.0]) is model
 
@@ -86,7 +87,7 @@ def test_one_gpu_cannot_be_named_for_all(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "given")
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(distributed, "_follow_the_launcher", lambda: None)
+    monkeypatch.setattr(distributed, "_end_with_launcher", lambda: None)
     with pytest.raises(ValueError, match=r"^train\.device: 'cuda:1' names one GPU.*write cuda"):
         distributed.join(torch.device("cuda:1"))
     with pytest.raises(ValueError, match=r"^train\.processes: more than the 2 GPUs"):
@@ -126,7 +127,7 @@ def test_a_failing_process_ends_all_with_one_line(
 
 WORKER = """
 import os, pathlib, time, torch
-from earlyexit import distributed
+from earlyexit.training import distributed
 distributed.join(torch.device("cpu"))
 pathlib.Path(os.environ["RANKS_OUT"], f"{distributed.rank()}.pid").write_text(str(os.getpid()))
 time.sleep(60)
@@ -138,7 +139,7 @@ def test_a_killed_launcher_leaves_nobody_behind(tmp_path: Path) -> None:
     (tmp_path / "waiting.py").write_text(WORKER)
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     launcher = subprocess.Popen(
-        [sys.executable, "-c", "from earlyexit import distributed; distributed.launch('waiting', 2)"],
+        [sys.executable, "-c", "from earlyexit.training import distributed; distributed.launch('waiting', 2)"],
         env={**os.environ, "PYTHONPATH": path, "RANKS_OUT": str(tmp_path)},
     )
     try:

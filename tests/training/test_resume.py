@@ -18,32 +18,24 @@ from earlyexit.common.files import read_json, write_json
 from earlyexit.dataset import PackedSplit
 from earlyexit.model.inference import prepare_torch
 from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.params import TrainParams
 from earlyexit.training import distributed, resume
-from earlyexit.training.augment import Augmentation
-from earlyexit.training.loop import Recipe
-from earlyexit.training.trainers import train_exits, train_network
+from earlyexit.training.trainers import train_jointly
 from stages import logs
-from tests import ROOT, tiny_network
+from tests import ROOT, tiny_network, tiny_training
+from tests.tiny_training import AUGMENT, CPU, SIZE, Stage
 
-CPU = torch.device("cpu")
-SIZE = 16
 TRAIN = tiny_network.dark_and_bright(40, SIZE)
 HELD_OUT = tiny_network.dark_and_bright(20, SIZE, seed=1)
-AUGMENTATION = Augmentation(SIZE, min_crop=0.6, flip=0.5, brightness=0.1, contrast=0.1)
-RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.01, weight_decay=0.01)
+RECIPE = {"epochs": 3, "learning_rate": 0.01}
+TAUGHT = {"distill": 0.5, "temperature": 2.0}
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
-    "all": {
-        "recipe": replace(RECIPE, small_epochs=2, distill=0.5, temperature=2.0, freeze_norm=True),
-        "augmentation": AUGMENTATION,
-    },
+    "all": {"recipe": RECIPE | TAUGHT | {"freeze_norm": True}, "augment": AUGMENT},
     "bfloat16, one exit untrained": {"precision": "bfloat16", "weights": [0.0, 0.3, 1.0]},
-    "exits": {"exits": True},
-    "exits, all": {
-        "recipe": replace(RECIPE, distill=0.5, temperature=2.0),
-        "augmentation": AUGMENTATION,
-        "exits": True,
-    },
+    "exits": {"stage": "disjoint"},
+    "exits, all": {"recipe": RECIPE | TAUGHT, "augment": AUGMENT, "stage": "disjoint"},
+    "growing": {"recipe": RECIPE | {"small_epochs": 2}, "augment": AUGMENT, "stage": "baseline"},
 }
 
 
@@ -55,7 +47,7 @@ Logged = list[tuple[int, dict[str, float]]]
 
 
 def train(
-    unfinished: Path | None, *, exits: bool = False, last: int = 0, seed: int = 0, **changes: Any
+    unfinished: Path | None, *, stage: Stage = "joint", last: int = 0, seed: int = 0, **changes: Any
 ) -> tuple[bytes, Logged]:
     """Train; the weights' bytes and the log; end at once when epoch `last` is logged."""
     logged: Logged = []
@@ -66,20 +58,9 @@ def train(
             raise Killed
 
     prepare_torch(seed, 1, "cpu")
-    network = EarlyExitNetwork(tiny_network.architecture(resolution=SIZE))
-    settings: dict[str, Any] = {
-        "train": TRAIN,
-        "held_out": HELD_OUT,
-        "recipe": RECIPE,
-        "augmentation": None,
-        "device": CPU,
-        "log": log,
-        "unfinished": unfinished,
-    }
-    if exits:
-        train_exits(network, **(settings | changes))
-    else:
-        train_network(network, **({"weights": [0.3, 0.3, 1.0], "title": "joint"} | settings | changes))
+    network = tiny_training.network(stage)
+    settings: dict[str, Any] = {"train": TRAIN, "held_out": HELD_OUT, "recipe": RECIPE} | changes
+    tiny_training.train(stage, network, log=log, unfinished=unfinished, **settings)
     return to_bytes({name: value.contiguous() for name, value in network.state_dict().items()}), logged
 
 
@@ -98,7 +79,7 @@ def test_interrupted_after_every_epoch_ends_as_uninterrupted(
         assert (tmp_path / f"epoch{epoch}.safetensors").exists()
         assert len(list(tmp_path.iterdir())) == 2
     assert train(tmp_path, **CASES[case]) == whole
-    title = "disjoint" if CASES[case].get("exits") else "joint"
+    title = CASES[case].get("stage", "joint")
     said = [f"{title}: going on from epoch 2 of 3", f"{title}: going on from epoch 3 of 3", f"{title}: trained already"]
     assert capsys.readouterr().out.splitlines() == said
 
@@ -111,9 +92,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "initial weights, random numbers": {"seed": 1},
     "images": {"train": PackedSplit(255 - TRAIN.images, TRAIN.labels, TRAIN.ids)},
     "labels": {"train": PackedSplit(TRAIN.images, 1 - TRAIN.labels, TRAIN.ids)},
-    "recipe": {"recipe": replace(RECIPE, learning_rate=0.02)},
-    "loss weights": {"weights": [0.3, 0.2, 1.0]},
-    "augmentation": {"augmentation": AUGMENTATION},
+    "recipe": {"weights": [0.3, 0.2, 1.0]},
+    "augmentation": {"augment": AUGMENT},
     "precision": {"precision": "bfloat16"},
 }
 
@@ -133,8 +113,8 @@ def test_another_program_or_machine_starts_anew(
 ) -> None:
     interrupted(tmp_path / "state", 2)
     if other == "code":
-        (tmp_path / "resume.py").write_text("changed")
-        monkeypatch.setattr(resume, "__file__", str(tmp_path / "resume.py"))
+        (tmp_path / "changed.py").write_text("changed")
+        monkeypatch.setattr(resume, "code", lambda: [tmp_path / "changed.py"])
     elif other == "packages":
         monkeypatch.setattr(resume, "version", lambda package: "0.0")
     else:
@@ -199,19 +179,21 @@ def test_the_log_of_a_resumed_training_is_that_of_an_uninterrupted_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
+    monkeypatch.setattr(logs, "open_split", lambda _, split: {"train": TRAIN, "calibration": HELD_OUT}[split])
+    settings = TrainParams(seed=0, device="cpu", threads=1, processes=1, precision="float32")
+
     def stage(last: int = 0) -> None:
-        with logs.output("joint") as (folder, log):
+        with logs.training("joint", settings, AUGMENT) as (folder, session):
 
             def logged(epoch: int, metrics: dict[str, float]) -> None:
-                log(epoch, metrics)
+                session.log(epoch, metrics)
                 if epoch == last:
                     raise Killed
 
-            prepare_torch(0, 1, "cpu")
-            network = EarlyExitNetwork(tiny_network.architecture(resolution=SIZE))
-            kept = logs.unfinished("joint")
-            train_network(network, TRAIN, HELD_OUT, RECIPE, [1, 1, 1], None, CPU, logged, "joint", unfinished=kept)
-            assert (kept / "state.json").exists()
+            recipe = tiny_training.JOINT.model_copy(update=RECIPE)
+            train_jointly(tiny_training.network("joint"), recipe, replace(session, log=logged))
+            assert session.unfinished is not None
+            assert (session.unfinished / "state.json").exists()
             assert folder.parent == Path("models")
 
     stage()
@@ -232,10 +214,10 @@ def written(folder: Path) -> dict[str, bytes]:
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests import test_resume
-test_resume.train(Path(sys.argv[1]), recipe=test_resume.LONG, augmentation=test_resume.AUGMENTATION)
+from tests.training import test_resume
+test_resume.train(Path(sys.argv[1]), recipe=test_resume.LONG, augment=test_resume.AUGMENT)
 """
-LONG = replace(RECIPE, epochs=16, small_epochs=8)
+LONG = RECIPE | {"epochs": 16}
 
 
 def test_killed_by_the_kernel_ends_as_uninterrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,9 +229,7 @@ def test_killed_by_the_kernel_ends_as_uninterrupted(tmp_path: Path, capsys: pyte
         time.sleep(0.001)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert train(tmp_path, recipe=LONG, augmentation=AUGMENTATION) == train(
-        None, recipe=LONG, augmentation=AUGMENTATION
-    )
+    assert train(tmp_path, recipe=LONG, augment=AUGMENT) == train(None, recipe=LONG, augment=AUGMENT)
     assert re.match(r"joint: going on from epoch \d+ of 16\n$", capsys.readouterr().out)
 
 
@@ -279,3 +259,25 @@ def test_the_fingerprint_samples_the_whole_split() -> None:
         found.append(resume.fingerprint(network, PackedSplit(images, data.labels, data.ids), CPU, {})["images"])
     assert len(set(found)) == 3
     assert np.unique(np.linspace(0, 199, resume.SAMPLE).astype(int)).size == resume.SAMPLE
+
+
+def test_the_code_that_counts_is_all_that_training_imports() -> None:
+    """And no more: an unfinished training goes on after a change of a figure."""
+    found: set[str] = set()
+    queue = [ROOT / "earlyexit/training"]
+    while queue:
+        place = queue.pop()
+        for path in place.rglob("*.py") if place.is_dir() else [place]:
+            for name in re.findall(
+                r"^(?:from|import) (earlyexit\.[\w.]+)(?: import (\w+))?", path.read_text(), re.MULTILINE
+            ):
+                module = ROOT / "/".join([*name[0].split("."), name[1]])
+                module = module if module.with_suffix(".py").is_file() else module.parent
+                if module.with_suffix(".py").is_file() and str(module) not in found:
+                    found.add(str(module))
+                    queue.append(module.with_suffix(".py"))
+    imported = {Path(module).relative_to(ROOT).as_posix() + ".py" for module in found}
+    counted = {path.relative_to(ROOT).as_posix() for path in resume.code()}
+    assert {"earlyexit/training/loop.py", "earlyexit/model/network.py", "earlyexit/dataset.py"} <= counted
+    assert imported - counted <= {"earlyexit/common/files.py", "earlyexit/common/pool.py"}  # of no influence on weights
+    assert not any(path.startswith(("earlyexit/plots", "earlyexit/reports")) for path in counted)

@@ -16,16 +16,13 @@ from earlyexit.dataset import PackedSplit
 from earlyexit.model.inference import predict, prepare_torch
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.training import loop, trainers
-from earlyexit.training.augment import Augmentation
 from earlyexit.training.batches import Batch
-from earlyexit.training.loop import Recipe, fit
-from earlyexit.training.trainers import train_exits, train_network
+from earlyexit.training.loop import fit
+from earlyexit.training.recipe import AugmentRecipe
 from tests import tiny_network
 from tests.tiny_network import FAMILIES, Family, dark_and_bright
+from tests.tiny_training import AUGMENT, BASELINE, CPU, SIZE, Stage, train
 
-CPU = torch.device("cpu")
-SIZE = 16
-RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=0.02, weight_decay=0.01)
 TRAIN = dark_and_bright(65, SIZE)  # one more than full batches
 HELD_OUT = dark_and_bright(20, SIZE, seed=1)
 Logged = list[tuple[int, dict[str, float]]]
@@ -40,36 +37,18 @@ def settled() -> EarlyExitNetwork:
     return tiny_network.network(tiny_network.architecture(resolution=SIZE))
 
 
-def augmentation() -> Augmentation:
-    return Augmentation(SIZE, min_crop=0.6, flip=0.5, brightness=0.1, contrast=0.1)
+def run(stage: Stage, network: EarlyExitNetwork, **changes: Any) -> tuple[dict[str, float], Logged]:
+    logged: Logged = []
+    arguments: dict[str, Any] = {"train": TRAIN, "held_out": HELD_OUT, "recipe": {}} | changes
+    return train(stage, network, log=lambda epoch, metrics: logged.append((epoch, metrics)), **arguments), logged
 
 
 def jointly(network: EarlyExitNetwork, **changes: Any) -> tuple[dict[str, float], Logged]:
-    logged: Logged = []
-    arguments: dict[str, Any] = {
-        "train": TRAIN,
-        "held_out": HELD_OUT,
-        "recipe": RECIPE,
-        "weights": [0.3, 0.3, 1.0],
-        "augmentation": None,
-        "device": CPU,
-        "log": lambda epoch, metrics: logged.append((epoch, metrics)),
-        "title": "joint",
-    }
-    return train_network(network, **(arguments | changes)), logged
+    return run("joint", network, **changes)
 
 
 def exits_only(network: EarlyExitNetwork, **changes: Any) -> tuple[dict[str, float], Logged]:
-    logged: Logged = []
-    arguments: dict[str, Any] = {
-        "train": TRAIN,
-        "held_out": HELD_OUT,
-        "recipe": RECIPE,
-        "augmentation": None,
-        "device": CPU,
-        "log": lambda epoch, metrics: logged.append((epoch, metrics)),
-    }
-    return train_exits(network, **(arguments | changes)), logged
+    return run("disjoint", network, **changes)
 
 
 def state(network: EarlyExitNetwork) -> dict[str, bytes]:
@@ -83,7 +62,9 @@ def digest(network: EarlyExitNetwork) -> str:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_joint_training_learns_dark_from_bright(family: Family) -> None:
     network = fresh(family)
-    metrics, logged = jointly(network, recipe=Recipe(12, 16, 0.02, 0.01))
+    metrics, logged = jointly(
+        network, recipe={"epochs": 12, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.01}
+    )
     unseen = dark_and_bright(40, SIZE, seed=2)
     logits = predict(network, unseen.images, CPU)
     assert ((logits.argmax(2) == unseen.labels).mean(1) > 0.9).all()
@@ -94,7 +75,7 @@ def test_joint_training_learns_dark_from_bright(family: Family) -> None:
 
 def test_every_epoch_logs_every_classifier() -> None:
     for run, names in ((jointly, ["exit1", "exit2", "final"]), (exits_only, ["exit1", "exit2"])):
-        _, logged = run(settled(), recipe=Recipe(2, 16, 0.01, 0))
+        _, logged = run(settled(), recipe={"epochs": 2, "batch_size": 16, "learning_rate": 0.01, "weight_decay": 0})
         expected = {"train/loss"} | {f"{split}/{name}" for split in ("train", "calibration") for name in names}
         assert all(metrics.keys() == expected for _, metrics in logged)
         assert all(0 <= value <= 1 for _, metrics in logged for key, value in metrics.items() if key != "train/loss")
@@ -138,12 +119,13 @@ def test_the_logged_loss_and_accuracy_are_means_over_images_not_batches() -> Non
     metrics = fit(
         One(layer),
         Given([Batch(x[:3], labels[:3], 3), Batch(x[3:], labels[3:], 2)]),
-        Recipe(epochs=1, batch_size=3, learning_rate=1e-12, weight_decay=0),
+        BASELINE.model_copy(update={"epochs": 1, "batch_size": 3, "learning_rate": 1e-12, "weight_decay": 0}),
         [1.0],
         names=["final"],
         monitor=lambda: {"calibration/final": 0.25},
         log=lambda *_: None,
         title="baseline",
+        device=CPU,
     )
     assert metrics["train/loss"] == pytest.approx(expected, rel=1e-5)
     assert metrics["train/final"] == 3 / 5
@@ -151,12 +133,16 @@ def test_the_logged_loss_and_accuracy_are_means_over_images_not_batches() -> Non
 
 
 @pytest.mark.parametrize("run", [jointly, exits_only])
-@pytest.mark.parametrize("augment", [None, augmentation()], ids=["plain", "augmented"])
-def test_same_seed_same_bytes(run: Any, augment: Augmentation | None) -> None:
+@pytest.mark.parametrize("augment", [None, AUGMENT], ids=["plain", "augmented"])
+def test_same_seed_same_bytes(run: Any, augment: AugmentRecipe | None) -> None:
     found = []
     for seed in (0, 0, 1):
         network = fresh(seed=seed)
-        run(network, recipe=Recipe(1, 16, 0.01, 0.01), augmentation=augment)
+        run(
+            network,
+            recipe={"epochs": 1, "batch_size": 16, "learning_rate": 0.01, "weight_decay": 0.01},
+            augment=augment,
+        )
         found.append(digest(network))
     assert found[0] == found[1] != found[2]
 
@@ -172,11 +158,11 @@ def test_held_out_images_never_touch_the_weights(run: Any) -> None:
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("augment", [None, augmentation()], ids=["cached", "uncached"])
-def test_disjoint_training_leaves_the_backbone_alone(augment: Augmentation | None) -> None:
+@pytest.mark.parametrize("augment", [None, AUGMENT], ids=["cached", "uncached"])
+def test_disjoint_training_leaves_the_backbone_alone(augment: AugmentRecipe | None) -> None:
     network = settled()
     before = state(network)
-    metrics, _ = exits_only(network, augmentation=augment)
+    metrics, _ = exits_only(network, augment=augment)
     after = state(network)
     assert all(after[name] == before[name] for name in before if not name.startswith("exits."))
     changed = {name for name in before if after[name] != before[name]}
@@ -221,20 +207,20 @@ def test_features_computed_once_train_as_features_computed_anew(monkeypatch: pyt
 def test_a_loss_that_is_not_finite(run: Any, section: str) -> None:
     message = rf"^{section}: the loss is not finite in epoch 1, batch 2 of 4, at rate 3e\+38; "
     with pytest.raises(ValueError, match=message + rf"lower {section}\.learning_rate$"):
-        run(settled(), recipe=Recipe(1, 16, 3e38, 0))
+        run(settled(), recipe={"epochs": 1, "batch_size": 16, "learning_rate": 3e38, "weight_decay": 0})
 
 
 @pytest.mark.parametrize("run", [jointly, exits_only])
 def test_weights_that_are_not_finite_after_the_last_step(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network = settled()
-    step = loop._Step.__call__
+    step = loop.Step.__call__
 
     def broken(self: Any, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
         found = step(self, batch, rate)
         network.get_parameter("exits.0.linear.weight").data[0, 0] = torch.nan
         return found[0] * 0, found[1]
 
-    monkeypatch.setattr(loop._Step, "__call__", broken)
+    monkeypatch.setattr(loop.Step, "__call__", broken)
     with pytest.raises(ValueError, match=r"NaN or infinite weights after epoch 1: exits\.0\.linear\.weight; lower"):
         run(network, train=dark_and_bright(16, SIZE))
 
@@ -243,7 +229,7 @@ def test_weights_that_are_not_finite_after_the_last_step(run: Any, monkeypatch: 
 def test_the_last_epoch_before_the_loss_broke_is_kept(
     run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    step = loop._Step.__call__
+    step = loop.Step.__call__
     calls: list[int] = []
 
     def breaking(self: Any, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
@@ -251,20 +237,20 @@ def test_the_last_epoch_before_the_loss_broke_is_kept(
         loss, right = step(self, batch, rate)
         return loss * (torch.inf if len(calls) > 9 else 1), right
 
-    monkeypatch.setattr(loop._Step, "__call__", breaking)
-    kept = re.escape(f"; epoch 2 is kept in {tmp_path}, but other params start anew")
+    monkeypatch.setattr(loop.Step, "__call__", breaking)
+    kept = re.escape(f"; epoch 2 is kept in {tmp_path}, and reused only if no param changes")
     with pytest.raises(ValueError, match=rf"in epoch 3, batch 2 of 4, at rate .*learning_rate{kept}$"):
         run(fresh(), unfinished=tmp_path)
     assert all(torch.isfinite(value).all() for value in load_file(tmp_path / "epoch2.safetensors").values())
 
 
 @pytest.mark.parametrize("run", [jointly, exits_only])
-@pytest.mark.parametrize("augment", [None, augmentation()], ids=["plain", "augmented"])
-def test_bfloat16_learns_with_weights_in_float32(run: Any, augment: Augmentation | None) -> None:
+@pytest.mark.parametrize("augment", [None, AUGMENT], ids=["plain", "augmented"])
+def test_bfloat16_learns_with_weights_in_float32(run: Any, augment: AugmentRecipe | None) -> None:
     network, exact = fresh(), fresh()
-    recipe = Recipe(12, 16, 0.02, 0.01, distill=0.1)
-    metrics, _ = run(network, recipe=recipe, augmentation=augment, precision="bfloat16")
-    run(exact, recipe=recipe, augmentation=augment)
+    recipe = {"epochs": 12, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.01, "distill": 0.1}
+    metrics, _ = run(network, recipe=recipe, augment=augment, precision="bfloat16")
+    run(exact, recipe=recipe, augment=augment)
     assert metrics["calibration/exit1"] > 0.9
     assert all(value.dtype == torch.float32 for value in network.parameters())
     assert digest(network) != digest(exact)
@@ -281,7 +267,7 @@ def test_float16_needs_a_gpu(run: Any) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("run", [jointly, exits_only])
 def test_nothing_in_an_epoch_waits_for_the_gpu(run: Any, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    step, check = loop._Step.__call__, loop._check
+    step, check = loop.Step.__call__, loop.check_finite
 
     def from_the_first_step(self: Any, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
         torch.cuda.set_sync_debug_mode("error")
@@ -291,9 +277,9 @@ def test_nothing_in_an_epoch_waits_for_the_gpu(run: Any, precision: str, monkeyp
         torch.cuda.set_sync_debug_mode("default")
         check(*args)
 
-    monkeypatch.setattr(loop._Step, "__call__", from_the_first_step)
-    monkeypatch.setattr(trainers, "_check", to_the_last)
-    metrics, _ = run(fresh(), device=torch.device("cuda"), augmentation=augmentation(), precision=precision)
+    monkeypatch.setattr(loop.Step, "__call__", from_the_first_step)
+    monkeypatch.setattr(loop, "check_finite", to_the_last)
+    metrics, _ = run(fresh(), device=torch.device("cuda"), augment=AUGMENT, precision=precision)
     assert np.isfinite(metrics["train/loss"])
 
 
@@ -303,7 +289,11 @@ def test_weights_for_another_number_of_classifiers() -> None:
 
 
 def test_a_single_step_is_enough_for_the_schedule() -> None:
-    metrics, logged = jointly(settled(), train=dark_and_bright(8, SIZE), recipe=Recipe(1, 16, 0.01, 0))
+    metrics, logged = jointly(
+        settled(),
+        train=dark_and_bright(8, SIZE),
+        recipe={"epochs": 1, "batch_size": 16, "learning_rate": 0.01, "weight_decay": 0},
+    )
     assert len(logged) == 1
     assert np.isfinite(metrics["train/loss"])
 
@@ -313,22 +303,31 @@ def answers(network: EarlyExitNetwork) -> np.ndarray:
 
 
 @pytest.mark.parametrize("run", [jointly, exits_only])
-@pytest.mark.parametrize("augment", [None, augmentation()], ids=["plain", "augmented"])
-def test_distilled_exits_follow_the_final_classifier_against_the_labels(run: Any, augment: Augmentation | None) -> None:
+@pytest.mark.parametrize("augment", [None, AUGMENT], ids=["plain", "augmented"])
+def test_distilled_exits_follow_the_final_classifier_against_the_labels(
+    run: Any, augment: AugmentRecipe | None
+) -> None:
     network = settled()
-    jointly(network, recipe=Recipe(8, 16, 0.02, 0.01))
+    jointly(network, recipe={"epochs": 8, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.01})
     lies = PackedSplit(TRAIN.images, 1 - TRAIN.labels, TRAIN.ids)
-    recipe = Recipe(6, 16, 0.01, 0, distill=1.0, temperature=2.0)
-    run(network, train=lies, recipe=recipe, augmentation=augment)
+    recipe = {
+        "epochs": 6,
+        "batch_size": 16,
+        "learning_rate": 0.01,
+        "weight_decay": 0,
+        "distill": 1.0,
+        "temperature": 2.0,
+    }
+    run(network, train=lies, recipe=recipe, augment=augment)
     truth = dark_and_bright(64, SIZE, seed=3).labels
     assert ((answers(network).argmax(2) == truth).mean(1) > 0.9).all()
 
 
 def test_the_teacher_of_joint_training_is_the_network_from_before() -> None:
     network = settled()
-    jointly(network, recipe=Recipe(8, 16, 0.02, 0.01))
+    jointly(network, recipe={"epochs": 8, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.01})
     before = answers(network)[-1]
-    jointly(network, recipe=Recipe(3, 16, 0.01, 0, distill=1.0))
+    jointly(network, recipe={"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "weight_decay": 0, "distill": 1.0})
     taught = answers(network)[-1]
     assert not np.array_equal(taught, before)
     margins = np.stack([taught[:, 1] - taught[:, 0], before[:, 1] - before[:, 0]])
@@ -340,7 +339,17 @@ def test_a_share_of_0_is_training_by_labels(run: Any) -> None:
     found = []
     for temperature in (1.0, 5.0):
         network = fresh()
-        run(network, recipe=Recipe(1, 16, 0.01, 0.01, distill=0.0, temperature=temperature))
+        run(
+            network,
+            recipe={
+                "epochs": 1,
+                "batch_size": 16,
+                "learning_rate": 0.01,
+                "weight_decay": 0.01,
+                "distill": 0.0,
+                "temperature": temperature,
+            },
+        )
         found.append(digest(network))
     assert found[0] == found[1]
 
@@ -348,7 +357,9 @@ def test_a_share_of_0_is_training_by_labels(run: Any) -> None:
 def test_frozen_statistics_stay_while_weights_and_exits_learn() -> None:
     network = settled()
     before = state(network)
-    jointly(network, recipe=Recipe(2, 16, 0.01, 0, freeze_norm=True))
+    jointly(
+        network, recipe={"epochs": 2, "batch_size": 16, "learning_rate": 0.01, "weight_decay": 0, "freeze_norm": True}
+    )
     after = state(network)
     frozen = {name for name in before if name.startswith("blocks.") and ("running" in name or "tracked" in name)}
     assert frozen
@@ -359,7 +370,9 @@ def test_frozen_statistics_stay_while_weights_and_exits_learn() -> None:
 def test_no_epochs_leave_the_network_as_it_is_and_log_what_it_knows(run: Any, names: list[str]) -> None:
     network = settled()
     before = state(network)
-    metrics, logged = run(network, recipe=Recipe(0, 16, 0.01, 0, distill=0.5))
+    metrics, logged = run(
+        network, recipe={"epochs": 0, "batch_size": 16, "learning_rate": 0.01, "weight_decay": 0, "distill": 0.5}
+    )
     assert state(network) == before
     assert logged == [(0, metrics)]
     shares = (predict(network, HELD_OUT.images, CPU).argmax(2) == HELD_OUT.labels).mean(1)
