@@ -193,6 +193,8 @@ class EmulateParams(Section):
     """Runs on the emulated Cortex-M4."""
 
     images: Annotated[Images, Field(ge=1)]
+    refill: Annotated[int, Field(ge=1, le=3)]
+    clock_mhz: Annotated[int, Field(ge=1, le=1000)]
 
 
 class Limit(Section):
