@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
-from unicorn import UC_ARCH_ARM, UC_HOOK_BLOCK, UC_HOOK_MEM_READ, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError, arm_const
+from unicorn import UC_ARCH_ARM, UC_HOOK_BLOCK, UC_HOOK_CODE, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError, arm_const
 from unicorn.unicorn_const import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -36,6 +36,9 @@ _ARGUMENTS = tuple(getattr(arm_const, f"UC_ARM_REG_R{number}") for number in ran
 _BLOCK = np.dtype(  # ee_block in target/count.c
     [(name, np.uint64) for name in ("executed", "cycles")]
     + [(name, np.uint32) for name in ("size", "instructions", "through", "taken")]
+)
+_LOAD = np.dtype(  # ee_load in target/count.c
+    [("offset", np.int32)] + [(name, np.uint8) for name in ("size", "base", "index", "shift")]
 )
 _DESCRIBE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
 
@@ -118,6 +121,8 @@ class _Counter(ctypes.Structure):
         ("outside", ctypes.c_uint64),
         ("block", ctypes.c_void_p),
         ("end", ctypes.c_uint32),
+        ("loads", ctypes.c_void_p),
+        ("read", ctypes.c_void_p),
     )
 
 
@@ -153,6 +158,7 @@ class Machine:
         flash = _pages(image.flash_bytes)
         self._flash = np.full(flash, 0xFF, np.uint8)
         self._blocks = np.zeros(flash // 2, _BLOCK)
+        self._loads = np.zeros(flash // 2 if loads_only else 0, _LOAD)
         self._watched = np.zeros(flash // 2, np.uint8)
         self._called = np.zeros(_CALLS, np.uint32)
         self._called_at = np.zeros((_CALLS, 2), np.uint64)
@@ -229,7 +235,10 @@ class Machine:
         # unicorn's own hook_add takes only Python functions, which are fifty times slower than the network itself.
         hooks = {UC_HOOK_BLOCK: _counting().count_block}
         if self._loads_only:
-            hooks[UC_HOOK_MEM_READ] = _counting().count_read
+            # unicorn's hook of memory reads leaves its processor in a wrong state behind a load in an IT block.
+            hooks[UC_HOOK_CODE] = _counting().count_load
+            counter.loads = self._loads.ctypes.data
+            counter.read = ctypes.cast(uclib.uc_reg_read, ctypes.c_void_p)
         for kind, function in hooks.items():
             status = uclib.uc_hook_add(
                 self._uc._uch,
@@ -247,14 +256,18 @@ class Machine:
     def _describe(self, begin: int, size: int) -> None:
         """Write the timing of a block that is entered for the first time."""
         self._described.add(begin // 2)
+        code = self._flash[begin : begin + size].tobytes()
         timing = timings.Timing(0, 0, 0)
-        if not self._loads_only:
-            try:
-                timing = timings.block(self._flash[begin : begin + size].tobytes(), begin, self._refill)
-            except ValueError as error:  # cannot pass through the emulator
-                self._unknown = ValueError(f"{error}, in {self._at(begin)}")
-                self._uc.emu_stop()
-                return
+        try:
+            if self._loads_only:
+                for load in timings.loads(code, begin):
+                    self._loads[load.address // 2] = (load.offset, load.size, load.base, load.index, load.shift)
+            else:
+                timing = timings.block(code, begin, self._refill)
+        except ValueError as error:  # cannot pass through the emulator
+            self._unknown = ValueError(f"{error}, in {self._at(begin)}")
+            self._uc.emu_stop()
+            return
         for field, value in zip(("size", "instructions", "through", "taken"), (size, *astuple(timing)), strict=True):
             self._blocks[field][begin // 2] = value
 

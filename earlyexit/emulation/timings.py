@@ -36,6 +36,7 @@ uxtab uxtab16 uxtah uxtb16
 _ONE = frozenset(_ONE_CYCLE.split())
 _DIVISIONS = frozenset({"sdiv", "udiv"})
 _LOADS = frozenset({"ldr", "ldrb", "ldrh", "ldrsb", "ldrsh"})
+_SIZES = {"ldr": 4, "ldrh": 2, "ldrsh": 2}
 _STORES = frozenset({"str", "strb", "strh"})
 _PAIRS = frozenset({"ldrd", "strd"})
 _MULTIPLES = frozenset({"ldm", "ldmdb", "stm", "stmdb"})
@@ -61,6 +62,21 @@ class Timing:
     taken: int
 
 
+@dataclass(frozen=True)
+class Load:
+    """A load of `size` bytes from base + (index << shift) + offset.
+
+    `address` is the instruction's own. Registers have capstone's numbers, which are unicorn's too; no index is 0.
+    """
+
+    address: int
+    size: int
+    base: int
+    index: int
+    shift: int
+    offset: int
+
+
 def block(code: bytes, address: int, refill: int) -> Timing:
     """Return the timing of the block of Thumb instructions `code`.
 
@@ -72,12 +88,7 @@ def block(code: bytes, address: int, refill: int) -> Timing:
     Raises:
         ValueError: an instruction has no known timing; names it and its address.
     """
-    disassembler = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS)  # its own: networks run in threads
-    disassembler.detail = True
-    instructions = list(disassembler.disasm(code, address))
-    known = sum(instruction.size for instruction in instructions)
-    if known != len(code):
-        raise ValueError(f"no timing is known of the bytes {code[known:][:4].hex(' ')} at {address + known:#x}")
+    instructions = _disassembled(code, address)
     costs = [_cycles(one, before) for one, before in zip(instructions, [None, *instructions], strict=False)]
     through, last = sum(costs), instructions[-1]
     if not _branches(last):
@@ -85,6 +96,33 @@ def block(code: bytes, address: int, refill: int) -> Timing:
     taken = through + refill
     # A skipped branch takes one cycle, also one that would load registers.
     return Timing(len(costs), through - costs[-1] + 1 if _conditional(last) else taken, taken)
+
+
+def loads(code: bytes, address: int) -> list[Load]:
+    """Return the loads of a word or a halfword in a block, but for those of constants behind the code.
+
+    Raises:
+        ValueError: the block holds something else than instructions.
+    """
+    found = []
+    for instruction in _disassembled(code, address):
+        size = _SIZES.get(_name(instruction), 0)
+        if size and ARM_REG_PC not in _address(instruction):
+            place = instruction.operands[1]
+            memory = place.mem
+            shift = place.shift.value if memory.index else 0
+            found.append(Load(instruction.address, size, memory.base, memory.index, shift, memory.disp))
+    return found
+
+
+def _disassembled(code: bytes, address: int) -> list[CsInsn]:
+    disassembler = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS)  # its own: networks run in threads
+    disassembler.detail = True
+    instructions = list(disassembler.disasm(code, address))
+    known = sum(instruction.size for instruction in instructions)
+    if known != len(code):
+        raise ValueError(f"no timing is known of the bytes {code[known:][:4].hex(' ')} at {address + known:#x}")
+    return instructions
 
 
 def _cycles(instruction: CsInsn, before: CsInsn | None) -> int:
@@ -107,11 +145,11 @@ def _cycles(instruction: CsInsn, before: CsInsn | None) -> int:
     if name in _PAIRS:
         return 3 + waits
     if name in _MULTIPLES or name in _STACK:
-        registers = sum(operand.type == ARM_OP_REG for operand in instruction.operands) - (name in _MULTIPLES)
-        return 1 + registers + waits
-    pipelined = int(before is not None and previous in _LOADS and before.operands[0].reg not in place)
-    full = 2 if name in _LOADS or len(place) > 1 else 1
-    return max(1, full - pipelined) + waits
+        registers = sum(bool(operand.type == ARM_OP_REG) for operand in instruction.operands)
+        return 1 + registers - int(name in _MULTIPLES) + waits
+    pipelined = before is not None and previous in _LOADS and before.operands[0].reg not in place
+    stored = name in _STORES and len(place) == 1
+    return (1 if pipelined or stored else 2) + waits
 
 
 def _address(instruction: CsInsn) -> set[int]:

@@ -63,6 +63,12 @@ UNALIGNED = {
     "ldr r3, [r0, #2]": 1,
     "ldr r3, [r0, #1]": 2,
     "ldr r3, [r0, #4]": 0,
+    "ldr r3, [r0, r2, lsl #1]": 0,
+    "adds r0, #1; ldr r3, [r0, r2, lsl #1]": 2,
+    "ldr r3, [r0], #2; ldr r3, [r0]": 1,
+    "ldr r3, [r0, #2]!; ldr r3, [r0]": 2,
+    "cmp r2, #4; it ne; ldrne r3, [r0, #1]": 0,
+    "cmp r2, #4; ite eq; ldreq r3, [r0, #1]; ldrne r3, [r0, #1]": 2,
     "ldrh r3, [r0, #3]": 1,
     "ldrb r3, [r0, #3]": 0,
     "str r3, [r0, #1]": 0,
@@ -71,8 +77,13 @@ UNALIGNED = {
 
 def functions(pieces: dict[str, str]) -> str:
     """C source of a function for each piece of assembly."""
-    body = '__attribute__((naked)) void {}(int a, int b, int c, int d) {{ __asm__ volatile(".syntax unified; {}; bx lr"); }}'
-    return "\n".join(body.format(name, re.sub(r"; (\d:)", r"\\n \1", code)) for name, code in pieces.items())
+    texts = []
+    for name, code in pieces.items():
+        lines = re.sub(r"; (\d:)", r"\\n \1", f".syntax unified; {code}; bx lr")
+        texts.append(
+            f'__attribute__((naked)) void {name}(int a, int b, int c, int d) {{ __asm__ volatile("{lines}"); }}'
+        )
+    return "\n".join(texts)
 
 
 @pytest.fixture(scope="module")
@@ -124,5 +135,5 @@ def test_an_unknown_instruction(machines: dict[int, Machine], image: Image) -> N
 
 @pytest.mark.parametrize("code", ["00bf ffff ffff", "00bf 00"])
 def test_bytes_that_are_no_instruction(code: str) -> None:
-    with pytest.raises(ValueError, match="no timing is known of the bytes .* at 0x102"):
+    with pytest.raises(ValueError, match=r"no timing is known of the bytes .* at 0x102"):
         timings.block(bytes.fromhex(code), 0x100, refill=2)

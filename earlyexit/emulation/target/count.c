@@ -1,6 +1,6 @@
 /*
  * Counts instructions and cycles, on the computer that emulates. unicorn calls `count_block` whenever it enters a block
- * of instructions without a branch in between, and `count_read` for every load.
+ * of instructions without a branch in between, and `count_load` before every instruction if unaligned loads are counted.
  */
 
 #include <stdint.h>
@@ -13,6 +13,15 @@ typedef struct {
     uint32_t through;      /* cycles where the next block lies directly behind */
     uint32_t taken;        /* cycles where it lies elsewhere: a branch was taken */
 } ee_block;
+
+/* A load from base + (index << shift) + offset. */
+typedef struct {
+    int32_t offset;
+    uint8_t size;  /* bytes; 0: no load, or one that is always aligned */
+    uint8_t base;  /* unicorn's number of the register */
+    uint8_t index; /* also, or 0 */
+    uint8_t shift;
+} ee_load;
 
 typedef struct {
     uint32_t flash_bytes;     /* at address 0 */
@@ -28,7 +37,19 @@ typedef struct {
     uint64_t outside;         /* blocks that were not in flash */
     ee_block *block;          /* that runs, or NULL */
     uint32_t end;             /* its end */
+    const ee_load *loads;     /* at half of their addresses, or NULL */
+    int (*read)(void *engine, int number, void *value); /* unicorn's function that reads a register */
 } ee_counter;
+
+static uint32_t value(const ee_counter *counter, void *engine, int number)
+{
+    uint32_t found = 0;
+
+    if (number) {
+        counter->read(engine, number, &found);
+    }
+    return found;
+}
 
 /* The block that runs is left for the one at `next`. */
 void count_left(ee_counter *counter, uint32_t next)
@@ -75,17 +96,24 @@ void count_block(void *engine, uint64_t address, uint32_t size, void *user)
 }
 
 /* A load from an address that is not aligned takes one more cycle, or two where a word is read from an odd address. */
-void count_read(void *engine, int type, uint64_t address, int size, int64_t value, void *user)
+void count_load(void *engine, uint64_t address, uint32_t size, void *user)
 {
     ee_counter *counter = user;
-    const uint32_t aside = (uint32_t)address & ((uint32_t)size - 1u);
-    uint32_t cycles;
+    const ee_load *load;
+    uint32_t place, aside, cycles;
 
-    (void)engine;
-    (void)type;
-    (void)value;
-    if (aside && counter->block) {
-        cycles = size == 4 && (aside & 1u) ? 2u : 1u;
+    (void)size;
+    if (address >= counter->flash_bytes) {
+        return;
+    }
+    load = &counter->loads[address / 2];
+    if (load->size == 0) {
+        return;
+    }
+    place = value(counter, engine, load->base) + (value(counter, engine, load->index) << load->shift);
+    aside = (place + (uint32_t)load->offset) & (load->size - 1u);
+    if (aside) {
+        cycles = load->size == 4 && (aside & 1u) ? 2u : 1u;
         counter->block->cycles += cycles;
         counter->cycles += cycles;
     }
