@@ -1,8 +1,8 @@
-"""Training throughput: the training stages' own loop against the bare forward, backward and update on one stored batch.
+"""Training throughput: the loop of the training stages, and bare forward, backward and update on one stored batch.
 
     python -m benchmarks.training            needs data/packed (dvc repro prepare)
 
-Both run in turn, so that a noisy machine disturbs both; what counts is the ratio.
+Both run in turn, so that other load on the machine slows both; compare the ratio.
 """
 
 import time
@@ -17,7 +17,7 @@ from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import load
 from earlyexit.training.augment import Augmentation
 from earlyexit.training.batches import ImageBatches
-from earlyexit.training.loop import Recipe, autocast, fit
+from earlyexit.training.loop import autocast, fit
 from earlyexit.training.losses import weighted_loss
 
 BATCHES, ROUNDS = 20, 7
@@ -32,13 +32,13 @@ def main() -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, fused=True)
     scaler = torch.amp.GradScaler("cuda", enabled=train.precision == "float16")
-    augmentation = Augmentation(params.data.resolution, **params.augment.model_dump())
+    augmentation = Augmentation(params.data.resolution, params.augment)
     split = open_split("data/packed", "train")
     count = min(BATCHES * settings.batch_size, len(split))
     some = PackedSplit(split.images[:count], split.labels[:count], split.ids[:count])
     batches = ImageBatches(some, network, settings.batch_size, device, augmentation)
     x, labels, _ = next(batches.epoch(1))
-    recipe = Recipe(1, settings.batch_size, settings.learning_rate, settings.weight_decay)
+    recipe = settings.model_copy(update={"epochs": 1})
 
     def bare() -> None:
         for _ in range(len(batches)):

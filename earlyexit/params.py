@@ -5,11 +5,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from earlyexit.model.architecture import Architecture, BackboneTable, Channels, MobileNetV1Table, MobileNetV2Table
+from earlyexit.model.architecture import (
+    Architecture,
+    BackboneTable,
+    Channels,
+    MobileNetV1Table,
+    MobileNetV2Table,
+    Strict,
+)
+from earlyexit.training.recipe import (
+    AugmentRecipe,
+    BaselineRecipe,
+    DisjointRecipe,
+    FilePath,
+    Images,
+    JointRecipe,
+    Positive,
+    Precision,
+    Share,
+)
 
 
 def _ascending(values: list[int]) -> list[int]:
@@ -18,36 +36,24 @@ def _ascending(values: list[int]) -> list[int]:
     return values
 
 
-# ruamel.yaml passes on what Python says of a date, a number or a bool that is none, and of too deep a nesting.
-_NO_YAML = (YAMLError, ValueError, KeyError, TypeError, RecursionError)
-_Short = reprlib.Repr()
-_Short.maxstring = _Short.maxother = _Short.maxlong = 200
+# For an invalid date, number or bool, and for too deep a nesting, ruamel.yaml raises Python's own errors.
+_INVALID_YAML = (YAMLError, ValueError, KeyError, TypeError, RecursionError)
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, le=1e6)]
-NonNegative = Annotated[float, Field(ge=0, le=1e6)]
-Epochs = Annotated[int, Field(ge=0, le=100_000)]
-Images = Annotated[int, Field(le=1_000_000)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Percentile = Annotated[int, Field(ge=0, le=100)]
-FilePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 Url = Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s/]+\S*$")]
 
 
-class Section(BaseModel):
-    """A group of params: strict types, no unknown keys, no missing ones."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class PersonArea(Section):
+class PersonArea(Strict):
     """The share of the image that a person box must cover, by label rule."""
 
     vww: Annotated[Share, Field(lt=1)]
     mlperf: Annotated[Share, Field(lt=1)]
 
 
-class DataParams(Section):
+class DataParams(Strict):
     """Where the photographs come from and how they become labelled arrays."""
 
     source: FilePath
@@ -66,7 +72,7 @@ class DataParams(Section):
     max_skipped: Share
 
 
-class ModelParams(Section):
+class ModelParams(Strict):
     """The backbone: the name of one of the tables, and the tables."""
 
     backbone: Literal["mobilenet_v2", "mobilenet_v1"]
@@ -75,11 +81,12 @@ class ModelParams(Section):
 
     def table(self) -> BackboneTable:
         """Return the table that `backbone` names."""
-        return self.mobilenet_v2 if self.backbone == "mobilenet_v2" else self.mobilenet_v1
+        table: BackboneTable = getattr(self, self.backbone)
+        return table
 
 
-class ExitParams(Section):
-    """Where the early exits sit, for either backbone, and what their heads look like."""
+class ExitParams(Strict):
+    """The positions of the early exits in each backbone, and the layers of their heads."""
 
     head: Literal["separable", "pooled"]
     channels: Annotated[list[Channels], Field(min_length=1)]
@@ -87,109 +94,49 @@ class ExitParams(Section):
     mobilenet_v1: Annotated[list[str], Field(min_length=1)]
 
 
-class AugmentParams(Section):
-    """Augmentation of the training images."""
-
-    min_crop: Annotated[float, Field(gt=0, le=1)]
-    flip: Share
-    brightness: Annotated[float, Field(ge=0, lt=1)]
-    contrast: Annotated[float, Field(ge=0, lt=1)]
-
-
-class TrainParams(Section):
-    """What every training stage shares."""
+class TrainParams(Strict):
+    """Seed, device, threads, processes and precision of all training stages."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     threads: Annotated[int, Field(ge=1, le=1024)]
     processes: Annotated[int, Field(ge=1, le=1024)]
-    precision: Literal["float32", "bfloat16", "float16"]
+    precision: Precision
 
 
-class Recipe(Section):
-    """One training run: AdamW under a one-cycle schedule; 0 epochs leave the network as it is."""
-
-    epochs: Epochs
-    batch_size: Annotated[Images, Field(ge=2)]
-    learning_rate: Positive
-    weight_decay: NonNegative
-
-
-class BaselineParams(Recipe):
-    """Training of the network without early exits, from random weights or from a file."""
-
-    pretrained: FilePath | None
-    small_epochs: Epochs
-
-    @model_validator(mode="after")
-    def _some_at_full_size(self) -> Self:
-        if self.small_epochs >= self.epochs > 0:
-            raise ValueError(f"small_epochs: {self.small_epochs} must be less than epochs ({self.epochs})")
-        if self.epochs == 0 and self.pretrained is None:
-            raise ValueError("epochs: 0 leaves random weights; give baseline.pretrained, a safetensors file")
-        return self
-
-
-class DistilledRecipe(Recipe):
-    """A training run that may learn from the final classifier as it was before."""
-
-    distill: Share
-    temperature: Positive
-
-
-class DisjointParams(DistilledRecipe):
-    """Stage A (Section II-A): exits on a frozen backbone."""
-
-    augment: bool
-
-
-class JointParams(DistilledRecipe):
-    """Stage B (Section II-A), with the weights of Eq. 1."""
-
-    freeze_norm: bool
-    w_exits: Annotated[list[NonNegative], Field(min_length=1)]
-    w_final: NonNegative
-
-    @model_validator(mode="after")
-    def _some_weight(self) -> Self:
-        if self.w_final == 0 and not any(self.w_exits):
-            raise ValueError("w_final and w_exits are all 0: nothing would be trained")
-        return self
-
-
-class ExportParams(Section):
+class ExportParams(Strict):
     """Parity check of the exported network."""
 
     images: Annotated[Images, Field(ge=1)]
     tolerance: Positive
 
 
-class PtqParams(Section):
+class PtqParams(Strict):
     """INT8 post-training quantization (Section II-B)."""
 
     quantizer: Literal["litert", "tensorflow"]
     images: Annotated[Images, Field(ge=2, multiple_of=2)]
 
 
-class CalibrateParams(Section):
-    """Percentiles of confidence that become rows of Table I."""
+class CalibrateParams(Strict):
+    """Percentiles of confidence, one for each row of Table I."""
 
     percentiles: Annotated[list[Percentile], Field(min_length=1), AfterValidator(_ascending)]
 
 
-class BenchmarkParams(Section):
+class BenchmarkParams(Strict):
     """Latency measurement."""
 
     passes: Annotated[int, Field(ge=1, le=10_000)]
 
 
-class FirmwareParams(Section):
+class FirmwareParams(Strict):
     """The C library."""
 
     percentile: Percentile
 
 
-class EmulateParams(Section):
+class EmulateParams(Strict):
     """Runs on the emulated Cortex-M4."""
 
     images: Annotated[Images, Field(ge=1)]
@@ -197,31 +144,31 @@ class EmulateParams(Section):
     clock_mhz: Annotated[int, Field(ge=1, le=1000)]
 
 
-class Limit(Section):
-    """Bytes that a device has for each backbone."""
+class Limit(Strict):
+    """Bytes that the device has for a network of each backbone."""
 
     mobilenet_v2: Count
     mobilenet_v1: Count
 
 
-class MemoryParams(Section):
+class MemoryParams(Strict):
     """The budget of the device."""
 
     flash_limit: Limit
     sram_limit: Limit
 
 
-class Params(Section):
+class Params(Strict):
     """All of params.yaml."""
 
     data: DataParams
     model: ModelParams
     exits: ExitParams
-    augment: AugmentParams
+    augment: AugmentRecipe
     train: TrainParams
-    baseline: BaselineParams
-    disjoint: DisjointParams
-    joint: JointParams
+    baseline: BaselineRecipe
+    disjoint: DisjointRecipe
+    joint: JointRecipe
     export: ExportParams
     ptq: PtqParams
     calibrate: CalibrateParams
@@ -236,13 +183,12 @@ class Params(Section):
 
     def architecture(self) -> Architecture:
         """Return the network with its early exits."""
-        exits = self.exits
         return Architecture(
             backbone=self.model.table(),
             resolution=self.data.resolution,
-            exits=exits.mobilenet_v2 if self.model.backbone == "mobilenet_v2" else exits.mobilenet_v1,
-            head=exits.head,
-            head_channels=exits.channels,
+            exits=getattr(self.exits, self.model.backbone),
+            head=self.exits.head,
+            head_channels=self.exits.channels,
         )
 
     def budget(self) -> tuple[int, int]:
@@ -252,11 +198,11 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        architecture = self.architecture()
-        if len(self.joint.w_exits) != len(architecture.exits):
+        weights, exits = len(self.joint.w_exits), len(self.architecture().exits)
+        if weights != exits:
             raise ValueError(
-                f"joint.w_exits: {len(self.joint.w_exits)} weights for the {len(architecture.exits)} exits of "
-                f"exits.{self.model.backbone}; give one weight an exit"
+                f"joint.w_exits: {weights} weights for the {exits} exits of exits.{self.model.backbone}; "
+                "give one weight per exit"
             )
         return self
 
@@ -266,41 +212,41 @@ def load(path: Path | str = "params.yaml") -> Params:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: one line an error, each naming the leaf, the value and what is wrong with it.
+        ValueError: one line per error. Each names the leaf and its value, and says what is wrong with it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not found; run from the folder that holds params.yaml")
-    try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except _NO_YAML as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    try:
-        return Params.model_validate(content)
-    except ValidationError as error:
-        raise ValueError("\n".join(f"{path}: {_describe(item)}" for item in error.errors())) from None
+    return _validated(_parsed(path.read_bytes(), path), f"{path}: ")
 
 
 def overridden(params: Params, overrides: Sequence[str]) -> Params:
-    """Return `params` with each override, "dotted.name=YAML value", in its place.
+    """Return a copy of `params` with each override, "dotted.name=YAML value", put in.
 
     Raises:
-        ValueError: one line an error, each naming the leaf and what is wrong with it.
+        ValueError: one line per error. Each names the leaf and says what is wrong with it.
     """
     content = params.model_dump()
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
             raise ValueError(f"{override}: no value; write name=value, e.g. data.resolution=88")
-        try:
-            value = YAML(typ="safe", pure=True).load(text)
-        except _NO_YAML as error:
-            raise ValueError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
-        _replace(content, name, value)
+        _replace(content, name, _parsed(text, name))
+    return _validated(content)
+
+
+def _parsed(text: bytes | str, name: Path | str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except _INVALID_YAML as error:
+        raise ValueError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _validated(content: Any, prefix: str = "") -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise ValueError("\n".join(_describe(item) for item in error.errors())) from None
+        raise ValueError("\n".join(f"{prefix}{_describe(item)}" for item in error.errors())) from None
 
 
 def _replace(content: dict[str, Any], name: str, value: Any) -> None:
@@ -315,14 +261,14 @@ def _replace(content: dict[str, Any], name: str, value: Any) -> None:
 
 def _describe(item: Any) -> str:
     leaf = ".".join(str(part) for part in item["loc"])
-    leaf = leaf if leaf.isprintable() and len(leaf) <= 200 else _Short.repr(leaf)
+    leaf = leaf if leaf.isprintable() and len(leaf) <= 200 else _SHORT.repr(leaf)
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "model_type":
-        return f"{leaf or 'the whole file'}: must be a section of params (got {_Short.repr(item['input'])})"
+        return f"{leaf or 'the whole file'}: must be a section of params (got {_SHORT.repr(item['input'])})"
     if item["type"] == "missing":
         return f"{leaf}: missing"
     if item["type"] == "extra_forbidden":
         return f"{leaf}: unknown; check the spelling"
     if item["type"] == "value_error":
         return f"{leaf}: {message}" if leaf else message
-    return f"{leaf}: {message} (got {_Short.repr(item['input'])})"
+    return f"{leaf}: {message} (got {_SHORT.repr(item['input'])})"

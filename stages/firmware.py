@@ -6,7 +6,7 @@ from pathlib import Path
 from earlyexit.common.files import replacing_folder, write_text
 from earlyexit.firmware import source, tflm
 from earlyexit.params import load
-from earlyexit.policy import thresholds
+from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
 from stages import run
 
@@ -15,9 +15,9 @@ def main() -> None:
     """Write models/firmware; its default thresholds are those of `firmware.percentile`."""
     percentile = load().firmware.percentile
     network = deployment.load(Path("models/int8/early_exit"))
-    limits = thresholds.load("models/thresholds.json").margins[percentile]
-    library = source.generate(network, limits, percentile)
-    arrays = tflm.generate(network, limits, percentile)
+    thresholds = load_thresholds("models/thresholds.json").margins[percentile]
+    library = source.generate(network, thresholds, percentile)
+    arrays = tflm.generate(network, thresholds, percentile)
     with replacing_folder(Path("models/firmware")) as folder:
         for name, text in {**library, **{f"tflm/{name}": text for name, text in arrays.items()}}.items():
             write_text(folder / name, text)

@@ -1,4 +1,4 @@
-"""Where the training stages write: models/NAME, with a log of one value an epoch for `dvc metrics` and `dvc plots`."""
+"""What the training stages have in common: the session, and the output models/NAME with its log for DVC."""
 
 import shutil
 import tempfile
@@ -9,42 +9,63 @@ from pathlib import Path
 from dvclive import Live
 
 from earlyexit.common.files import replacing_folder
+from earlyexit.dataset import open_split
+from earlyexit.model.inference import prepare_torch
+from earlyexit.params import TrainParams
 from earlyexit.training import distributed
 from earlyexit.training.loop import Log
+from earlyexit.training.recipe import AugmentRecipe
+from earlyexit.training.trainers import Session
 
+PACKED = Path("data/packed")
 MODELS = Path("models")
 
 
 @contextmanager
-def output(name: str) -> Iterator[tuple[Path, Log]]:
-    """Yield the folder that becomes models/`name`, and a function that logs the metrics of one epoch into it.
+def training(name: str, train: TrainParams, augment: AugmentRecipe) -> Iterator[tuple[Path, Session]]:
+    """Seed torch; yield the folder that becomes models/`name`, and a session on data/packed that logs into it.
 
-    The state of the unfinished training goes when the folder has its name. Under torchrun only the main process'
-    folder stays.
+    The state of the unfinished training is removed once the folder has its name.
     """
+    device = distributed.join(prepare_torch(train.seed, train.threads, train.device))
+    unfinished = MODELS / ".unfinished" / name
+    with _output(MODELS / name) as (folder, log):
+        yield (
+            folder,
+            Session(
+                train=open_split(PACKED, "train"),
+                held_out=open_split(PACKED, "calibration"),
+                augment=augment,
+                device=device,
+                log=log,
+                precision=train.precision,
+                unfinished=unfinished,
+            ),
+        )
     if distributed.is_main():
-        with replacing_folder(MODELS / name) as folder, _live(folder / "log") as log:
-            yield folder, log
-        shutil.rmtree(unfinished(name), ignore_errors=True)
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            yield Path(scratch), lambda epoch, metrics: None
+        shutil.rmtree(unfinished, ignore_errors=True)
     distributed.leave()
 
 
-def unfinished(name: str) -> Path:
-    """Return the folder for the state of a training that writes models/`name`."""
-    return MODELS / ".unfinished" / name
-
-
 @contextmanager
-def _live(folder: Path) -> Iterator[Log]:
-    with Live(str(folder), dvcyaml=None, save_dvc_exp=False) as log:
+def _output(path: Path) -> Iterator[tuple[Path, Log]]:
+    """Yield the folder that becomes `path`, and a function that logs one epoch into it.
 
-        def epoch(number: int, metrics: dict[str, float]) -> None:
-            log.step = number
+    Under torchrun, only the main process's folder is kept.
+    """
+    if not distributed.is_main():
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch), lambda epoch, metrics: None
+        return
+    with (
+        replacing_folder(path) as folder,
+        Live(str(folder / "log"), dvcyaml=None, save_dvc_exp=False) as live,
+    ):
+
+        def log(epoch: int, metrics: dict[str, float]) -> None:
+            live.step = epoch
             for name, value in metrics.items():
-                log.log_metric(name, value)
-            log.make_summary()
+                live.log_metric(name, value)
+            live.make_summary()
 
-        yield epoch
+        yield folder, log

@@ -1,4 +1,4 @@
-"""What a network sees of a pixel."""
+"""The normalization of pixels into a network's input."""
 
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -22,7 +22,7 @@ class Normalization(BaseModel):
     divisor: Divisor
 
     def __call__(self, pixels: Pixels) -> Pixels:
-        """Return the input for pixels that are floats already, of any shape."""
+        """Return the input for float pixels of any shape."""
         return (pixels - self.offset) / self.divisor
 
     def images(self, images: np.ndarray) -> np.ndarray:

@@ -29,13 +29,13 @@ _MEMORY = {
 
 
 def report(
-    early_exit: Emulated, baseline: Emulated, limits: Thresholds, logits: NDArray[np.int8], clock_mhz: int
+    early_exit: Emulated, baseline: Emulated, thresholds: Thresholds, logits: NDArray[np.int8], clock_mhz: int
 ) -> dict[str, Any]:
     """Return estimated cycles, instructions, memory, and their comparison with the baseline.
 
     Args:
         early_exit, baseline: run on the same images.
-        limits: thresholds of the early exits.
+        thresholds: of the early exits.
         logits: INT8 (classifiers, N, 2) on the val split; they give the share of images that leaves at each exit.
         clock_mhz: of the device.
     """
@@ -44,8 +44,8 @@ def report(
     whole = {kind: float(values[0]) for kind, values in _segments(baseline).items()}
     until = {kind: np.cumsum(values) for kind, values in segments.items()}
     cascade = {}
-    for percentile in limits.table:
-        shares = decision.exit_shares(decision.decide(logits, limits.margins[percentile]).exits, len(names))
+    for percentile in thresholds.table:
+        shares = decision.exit_shares(decision.decide(logits, thresholds.margins[percentile]).exits, len(names))
         mean = {kind: float(np.dot(shares, values)) for kind, values in until.items()}
         cascade[f"p{percentile}"] = {
             "exit_share": shares,
@@ -144,7 +144,7 @@ def by_kind(layer_rows: Sequence[dict[str, Any]]) -> list[str]:
         segments = [_sum([row for row in inside if row["segment"] == name]) for name in names]
         cells = thousands(entry["cycles"]), _percent(entry["cycles"] / total), thousands(entry["instructions"])
         rows.append([kind, *cells, *map(_per_mac, (entry, *segments))])
-    heads = ["layers", "estimated cycles", "share", "instructions", "cycles per MAC"]
+    heads = ["layers", "estimated cycles", "share", "instructions", "estimated cycles per MAC"]
     return table([*heads, *(f"per MAC, {name}" for name in names)], rows)
 
 

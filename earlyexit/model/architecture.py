@@ -1,4 +1,4 @@
-"""What a network is made of, as data: the backbone's table of blocks, the exits' positions and heads."""
+"""The structure of a network as data: the backbone's table of blocks, the exits' positions and heads."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -21,11 +21,13 @@ V1Row = Annotated[tuple[Channels, Repeats, Stride], BeforeValidator(_row)]
 MOST_WEIGHTS = 2**26  # a hundred times what a microcontroller holds
 
 
-class _Frozen(BaseModel):
+class Strict(BaseModel):
+    """Settings that refuse unknown, missing and mistyped keys, and that cannot be changed."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Block(_Frozen):
+class Block(Strict):
     """One block of a backbone, its width multiplier applied."""
 
     name: str
@@ -34,7 +36,7 @@ class Block(_Frozen):
     stride: int
 
 
-class _Table(_Frozen):
+class _Table(Strict):
     width: Annotated[float, Field(gt=0, le=4)]
     stem: Channels
     input_offset: Offset
@@ -75,7 +77,7 @@ class MobileNetV1Table(_Table):
 BackboneTable = Annotated[MobileNetV2Table | MobileNetV1Table, Field(discriminator="family")]
 
 
-class Architecture(_Frozen):
+class Architecture(Strict):
     """A network: backbone, input size, and the block after which each early exit sits (none for the baseline)."""
 
     backbone: BackboneTable
@@ -102,7 +104,7 @@ class Architecture(_Frozen):
 
     @property
     def pixels(self) -> Normalization:
-        """What the network sees of a pixel."""
+        """The normalization of the input."""
         return Normalization(offset=self.backbone.input_offset, divisor=self.backbone.input_divisor)
 
     @model_validator(mode="after")

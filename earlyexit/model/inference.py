@@ -1,7 +1,7 @@
-"""The network in PyTorch: the device, predictions, and what a frozen backbone sees."""
+"""Inference in PyTorch: the device, batches of normalized images, predictions."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,21 +14,21 @@ BATCH = 256
 
 
 def prepare_torch(seed: int, threads: int, device: str) -> torch.device:
-    """Seed torch's generator, fix the thread count, ask for deterministic kernels; return the device.
+    """Seed torch's generator, set the thread count, select deterministic kernels; return the device.
 
     Args:
         seed: of weights, batch order and augmentation.
-        threads: CPU threads; float sums depend on it, so "same seed, same bytes" holds for one thread count.
+        threads: CPU threads; "same seed, same bytes" holds for one number of threads, as float sums depend on it.
         device: "auto" (CUDA if there, else CPU), or a torch device.
 
     Raises:
-        ValueError: `device` asks for CUDA where there is none.
+        ValueError: `device` is CUDA, and torch finds none.
     """
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, matrix products on a GPU vary
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Nothing reads it, and filling it takes a third of the augmentation.
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms, without 2 s of imports for torch.compile
+    # No code reads uninitialized memory, and filling it would take a third of the augmentation's time.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if device == "auto":
@@ -43,12 +43,13 @@ def predict(network: EarlyExitNetwork, images: np.ndarray, device: torch.device)
     """Return the FP32 logits of every classifier: images uint8 (N, H, W, 3) -> float32 (classifiers, N, 2)."""
     was_training = network.training
     network.eval()
-    parts = [torch.stack(network(x)).cpu() for x in _normalized(network, images, device)]
+    parts = [torch.stack(network(x)).cpu() for x in normalized_batches(network, images, device)]
     network.train(was_training)
     return torch.cat(parts, dim=1).numpy()
 
 
-def _normalized(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> Iterable[Tensor]:
+def normalized_batches(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    """Yield `images`, uint8 (N, H, W, 3), on `device` as inputs of `network`, BATCH at a time; one batch for N = 0."""
     for start in range(0, max(1, len(images)), BATCH):
-        # A copy: torch warns of arrays that it must not write to, as a memory-mapped split is.
+        # A copy: torch warns of read-only arrays, such as a memory-mapped split.
         yield network.normalize(torch.from_numpy(images[start : start + BATCH].copy()).to(device))

@@ -1,7 +1,7 @@
 """The network: a backbone of named blocks, a classifier at its end, and early exits on the way (Fig. 3 of the paper).
 
-A *segment* is the piece between two exits. Training runs the whole network and gets the logits of every exit;
-deployment runs segment after segment and stops at the first exit that is sure enough.
+A *segment* is the piece between two exits. Training runs the whole network and gets the logits of every exit.
+Deployment runs segment after segment and stops at the first exit whose confidence is above its threshold.
 """
 
 from collections import OrderedDict
@@ -17,9 +17,9 @@ from earlyexit.task import CLASSES
 class ConvUnit(nn.Module):
     """Convolution without bias, batch norm, activation; padded as TensorFlow's SAME.
 
-    At stride 2 SAME pads an even size below and to the right only. Written as an explicit pad in front of an unpadded
-    convolution, the converter folds it into the convolution; symmetric padding would leave a PAD operator, which costs
-    a second copy of the tensor in the arena.
+    At stride 2, SAME pads an even size at the bottom and the right only. The converter folds an explicit pad in front
+    of an unpadded convolution into the convolution. Symmetric padding would leave a PAD operator, and with it a second
+    copy of the tensor in the arena.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ConvUnit(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: 1x1 expansion, 3x3 depthwise, 1x1 linear projection, a shortcut where shapes allow."""
+    """MobileNetV2's block: 1x1 expansion, 3x3 depthwise, 1x1 linear projection; a shortcut if the shape stays."""
 
     def __init__(self, inputs: int, block: Block) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class SeparableConv(nn.Sequential):
 
 
 class Classifier(nn.Module):
-    """Exit head: optional convolution, mean over the picture, linear."""
+    """Exit head: optional convolution, global average pooling, linear layer."""
 
     def __init__(self, inputs: int, conv: nn.Module | None = None, channels: int | None = None) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Classifier(nn.Module):
 
 
 class EarlyExitNetwork(nn.Module):
-    """Backbone with early exits; without exits, the paper's baseline.
+    """Backbone with early exits; without exits, it is the paper's baseline.
 
     Args:
         architecture: the blocks, the positions of the exits, the input size.
@@ -138,7 +138,7 @@ class EarlyExitNetwork(nn.Module):
         self.norm_frozen = False
 
     def train(self, mode: bool = True) -> "EarlyExitNetwork":
-        """Switch to training; batch norm of the backbone keeps its statistics where `norm_frozen` is set."""
+        """Switch to training mode; if `norm_frozen` is set, batch norm of the backbone stays in eval mode."""
         super().train(mode)
         if self.norm_frozen:
             for module in self.blocks.modules():
@@ -152,11 +152,11 @@ class EarlyExitNetwork(nn.Module):
         return self.architecture.resolution
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Turn uint8 images (N, H, W, 3) into the float input (N, 3, H, W), channels last in memory."""
+        """Return the float input (N, 3, H, W), channels last in memory, for uint8 images (N, H, W, 3)."""
         return self.architecture.pixels(images.float()).permute(0, 3, 1, 2)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Map the input (N, 3, H, W) to what each classifier sees, the final one's last; each (N, C, H', W')."""
+        """Map the input (N, 3, H, W) to the input of each classifier, the final one's last; each (N, C, H', W')."""
         seen = []
         for segment in self.architecture.segment_blocks:
             for name in segment:
@@ -165,7 +165,7 @@ class EarlyExitNetwork(nn.Module):
         return seen
 
     def classify(self, features: list[Tensor]) -> list[Tensor]:
-        """Map what `features` returned to the logits of each exit and of the final classifier; each (N, 2)."""
+        """Map the result of `features` to the logits of each exit and of the final classifier; each (N, 2)."""
         return [head(x) for head, x in zip(self.heads(), features, strict=True)]
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -176,16 +176,16 @@ class EarlyExitNetwork(nn.Module):
         """Return the classifiers in order: the exits, then the final one."""
         return [*self.exits, self.classifier]
 
-    def segments(self) -> list["Segment"]:
-        """Return the pieces between exits, in order, sharing this network's weights."""
+    def segments(self) -> list["SegmentModule"]:
+        """Return the segments in order; they share this network's weights."""
         heads = self.heads()
         return [
-            Segment([self.blocks[name] for name in names], heads[i], last=i == len(heads) - 1)
+            SegmentModule([self.blocks[name] for name in names], heads[i], last=i == len(heads) - 1)
             for i, names in enumerate(self.architecture.segment_blocks)
         ]
 
     def fold(self) -> "EarlyExitNetwork":
-        """Switch to inference and fold every batch norm into its convolution; return the network itself."""
+        """Switch to eval mode and fold every batch norm into its convolution; return the network itself."""
         self.eval()
         for module in self.modules():
             if isinstance(module, ConvUnit):
@@ -193,7 +193,7 @@ class EarlyExitNetwork(nn.Module):
         return self
 
 
-class Segment(nn.Module):
+class SegmentModule(nn.Module):
     """One deployed piece: NHWC in, (logits, NHWC features) out; the last segment returns its logits only."""
 
     def __init__(self, blocks: list[nn.Module], head: nn.Module, *, last: bool) -> None:
@@ -213,8 +213,8 @@ def _exit_head(architecture: Architecture, index: int, inputs: int) -> Classifie
     if architecture.head == "pooled":
         return Classifier(inputs)
     channels = architecture.head_channels[index]
-    # ReLU6 on either backbone: batch norm of a channel that a trained backbone hardly uses divides by next to nothing,
-    # and without a bound its rare outliers would set the INT8 range of all others.
+    # ReLU6 on either backbone: batch norm of a channel that a trained backbone hardly uses divides by almost 0. Without
+    # a bound, that channel's rare outliers would set the INT8 range of all channels.
     return Classifier(inputs, SeparableConv(inputs, channels, 1, nn.ReLU6), channels)
 
 

@@ -1,4 +1,4 @@
-"""Pretrained weights for the baseline: its own state dict, or layers in order, brought from another framework."""
+"""Pretrained weights for the baseline: its own state dict, or numbered layers from another framework."""
 
 import math
 import re
@@ -8,18 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from earlyexit.model.checkpoint import load_weights, read_weights
+from earlyexit.model.checkpoint import load_weights
 from earlyexit.model.inference import predict
 from earlyexit.model.network import ConvUnit, EarlyExitNetwork
 
 _TENSOR = re.compile(r"(\d{2,})\.((?:conv|depthwise|linear|norm)\.\w+)")
 _NORM = ("weight", "bias", "running_mean", "running_var")
-_COUNTER = "norm.num_batches_tracked"  # in every state dict of PyTorch; inference has no use for it
+_COUNTER = "norm.num_batches_tracked"  # in every state dict of PyTorch; not used in inference
 _EPSILON = 1e-5  # nn.BatchNorm2d's default
-_SMALLEST_EPSILON = 1e-8  # a smaller one, its difference to 1e-5 in a float variance, would be noise
+_SMALLEST_EPSILON = 1e-8  # below it, the difference from 1e-5 is lost in the rounding of a float variance
+_TYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_TYPES |= {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def load_pretrained(network: EarlyExitNetwork, path: Path) -> None:
@@ -33,16 +36,17 @@ def load_pretrained(network: EarlyExitNetwork, path: Path) -> None:
 
     Each convolution has a bias ("00.conv.bias"), its batch norm folded into it, or a batch norm ("00.norm.weight",
     "00.norm.bias", "00.norm.running_mean", "00.norm.running_var"), or both; the metadata key "epsilon" is the epsilon
-    of these batch norms, 1e-5 without it. In eval mode the network then is the function that the file describes: a
-    folded bias becomes the bias of a batch norm that does nothing else; another epsilon goes into the variance.
+    of these batch norms, 1e-5 without it. In eval mode the network then computes the function that the file describes:
+    a folded bias becomes the bias of a batch norm that is otherwise the identity; another epsilon is added to the
+    variance.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, holds a NaN or an infinity, or does not fit the network; then the message lists
-            every tensor that does not, and `network` is as it was.
+        ValueError: the file is damaged, holds a NaN or an infinity, or does not fit the network. The message lists
+            every tensor that does not fit, and `network` is unchanged.
     """
     try:
-        state = read_weights(path)
+        state = _read(path)
         if state.keys() & network.state_dict().keys():
             load_weights(network, state, source=path)
         else:
@@ -53,12 +57,30 @@ def load_pretrained(network: EarlyExitNetwork, path: Path) -> None:
         raise ValueError(f"baseline.pretrained: {error}") from error
 
 
+def _read(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file; ValueError if it is damaged, or holds a NaN or an infinity."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found")
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
+    unknown = sorted({str(value.dtype).removeprefix("torch.") for value in state.values() if value.dtype not in _TYPES})
+    if unknown:
+        raise ValueError(f"{path}: tensors of type {', '.join(unknown)}, expected float16, 32 or 64, or integers")
+    bad = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"{path}: NaN or infinite values in {', '.join(bad)}")
+    return state
+
+
 @torch.no_grad()
 def settle_norms(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> None:
-    """Give each batch norm the statistics of its input over `images`, uint8 (N, H, W, 3); the function stays.
+    """Set the statistics of each batch norm to those of its input over `images`, uint8 (N, H, W, 3).
 
-    A folded file has none, and under the statistics of a batch, as in training, it would be another function. Weight
-    and bias take up the difference: in eval mode all answers stay, and in training mode they become nearly the same.
+    A folded file has no statistics, so in training mode, with those of the batch, the network would compute another
+    function. Weight and bias compensate for the new statistics: in eval mode the logits stay the same, and in training
+    mode they become nearly the same.
     """
     network.to(device).eval()
     moments = {unit.norm: _Moments() for unit in network.modules() if isinstance(unit, ConvUnit)}
@@ -98,7 +120,7 @@ class _Moments:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer of the network: `number` and `kind` name its tensors in a file, `name` is its place in the network."""
+    """A layer of the network: `number` and `kind` name its tensors in a file, `name` its module in the network."""
 
     number: str
     kind: str
@@ -113,7 +135,7 @@ class _Layer:
         return f"{self.number}.{tensor} ({self.name})"
 
     def misfits(self, found: dict[str, Tensor]) -> Iterator[str]:
-        """Say what is wrong with the tensors of this number."""
+        """Yield what is wrong with the tensors that the file has under this number."""
         if not found:
             yield f"{self.label(self.kind)} missing"
             return
@@ -145,8 +167,8 @@ class _Layer:
         return shapes | {f"norm.{name}": vector for name in _NORM}
 
     def state(self, found: dict[str, Tensor], epsilon: float) -> dict[str, Tensor]:
-        """Translate tensors that fit to the network's names."""
-        # In double, since the sums below would round in float, and 1 - 1e-5 is 1 in half.
+        """Return the network's tensors for those of the file, which must fit."""
+        # In double: the sums below would be rounded in float, and 1 - 1e-5 is 1 in half precision.
         weight = found[f"{self.kind}.weight"].double()
         bias = found.get(f"{self.kind}.bias", torch.zeros(weight.shape[0])).double()
         if isinstance(self.module, nn.Linear):

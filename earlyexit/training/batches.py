@@ -1,6 +1,5 @@
-"""Shuffled training batches: from images, or from features that a frozen backbone gave."""
+"""Shuffled training batches: of images, or of the features that a frozen backbone computes from them."""
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from earlyexit.model.inference import BATCH, _normalized
+from earlyexit.dataset import PackedSplit
+from earlyexit.model.inference import BATCH, normalized_batches
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.training import distributed
 from earlyexit.training.augment import Augmentation
@@ -20,70 +20,57 @@ CHUNK = 1024  # images that are copied to the GPU at once
 
 
 class Batch(NamedTuple):
-    """This process' part of a batch, its inputs (a tensor or several) and labels, and the size of the whole batch."""
+    """One process's part of a batch: its inputs (one or several tensors), its labels, the size of the whole batch."""
 
     inputs: Any
     labels: Tensor
     size: int
 
 
-class Labelled(Protocol):
-    """Images uint8 (N, H, W, 3) and labels int64 (N,)."""
-
-    @property
-    def images(self) -> np.ndarray:
-        """Pixels."""
-
-    @property
-    def labels(self) -> np.ndarray:
-        """0 or 1 an image."""
-
-
 class Batches(Protocol):
-    """Batches in a new order every epoch, drawn from torch's global generator."""
+    """Batches in a new order every epoch; the order comes from torch's global generator."""
 
     def __len__(self) -> int: ...
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch, from 1."""
+        """Yield the batches of epoch `number`, counted from 1."""
 
 
 class ImageBatches:
-    """Shuffled batches of normalized, augmented images, a new order every epoch; drops a last batch of one image.
+    """Shuffled batches of normalized, augmented images.
 
-    A GPU keeps the pixels where they fit into half of its free memory; else the next batch is on its way to the GPU
-    while one is computed.
+    A last batch of a single image is dropped: batch norm cannot learn from it. If all pixels fit into half of a GPU's
+    free memory, they are kept there. If not, each batch is copied to the GPU while the one before is computed.
+    In the first `small_epochs` the augmentation makes images of two thirds of the resolution.
     """
 
     def __init__(
         self,
-        data: Labelled,
+        data: PackedSplit,
         network: EarlyExitNetwork,
         batch_size: int,
         device: torch.device,
         augmentation: Augmentation | None = None,
+        small_epochs: int = 0,
     ) -> None:
         self.data, self.network, self.batch_size, self.device = data, network, batch_size, device
-        self.augmentation = augmentation
+        self.augmentation, self.small_epochs = augmentation, small_epochs
         self._labels = torch.tensor(data.labels, device=device)
         self._pixels = _on_device(data.images, device) if fits_on_gpu(data.images.nbytes, device) else None
-
-    def augmented(self, augmentation: Augmentation) -> "ImageBatches":
-        """Return the same batches, of the same pixels, with another augmentation."""
-        other = copy.copy(self)
-        other.augmentation = augmentation
-        return other
 
     def __len__(self) -> int:
         return _batch_count(len(self.data.labels), self.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield inputs (N, 3, H, W)."""
+        augmentation = self.augmentation
+        if augmentation is not None and number <= self.small_epochs:
+            augmentation = augmentation.shrunk()
         parts = _shuffled(len(self.data.labels), self.batch_size)
         rows = _rows(parts, self.device)
         for part, at, images in zip(parts, rows, self._images(parts, rows), strict=True):
-            if self.augmentation is not None:
-                images = self.augmentation(images, part.first, part.size)
+            if augmentation is not None:
+                images = augmentation(images, part.first, part.size)
             yield Batch(self.network.normalize(images), self._labels[at], part.size)
 
     def _images(self, parts: Sequence["_Part"], rows: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -109,22 +96,8 @@ class ImageBatches:
         return images.to(self.device, non_blocking=True)
 
 
-class GrowingBatches:
-    """The first epochs from one source of batches, the rest from another one of the same length."""
-
-    def __init__(self, first: Batches, then: Batches, epochs: int) -> None:
-        self.first, self.then, self.epochs = first, then, epochs
-
-    def __len__(self) -> int:
-        return len(self.then)
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield what the source of this epoch has."""
-        return (self.first if number <= self.epochs else self.then).epoch(number)
-
-
 class FeatureBatches:
-    """Shuffled batches of features that a frozen backbone computed once."""
+    """Shuffled batches of features that a frozen backbone computed once, before training."""
 
     def __init__(self, features: list[Tensor], labels: Tensor, batch_size: int) -> None:
         self.features, self.labels, self.batch_size = features, labels, batch_size
@@ -140,7 +113,7 @@ class FeatureBatches:
 
 
 class FrozenBatches:
-    """Batches of features that a frozen backbone computes anew for every batch of images, under `context`."""
+    """Batches of features that a frozen backbone computes for each batch of images, under `context`."""
 
     def __init__(
         self, images: ImageBatches, network: EarlyExitNetwork, context: AbstractContextManager[object] | None = None
@@ -159,12 +132,12 @@ class FrozenBatches:
 
 
 def fits_on_gpu(size: int, device: torch.device) -> bool:
-    """Whether `device` is a GPU of which `size` bytes take no more than half of the free memory."""
+    """Return whether `device` is a GPU, and `size` bytes take at most half of its free memory."""
     return device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] / 2
 
 
 class _Part(NamedTuple):
-    """This process' rows of a batch, the place of the first among its rows, and how many those are."""
+    """One process's rows of a batch, the place of the first of them in the batch, and the size of the batch."""
 
     rows: np.ndarray
     first: int
@@ -183,7 +156,7 @@ def _shuffled(count: int, batch_size: int) -> list[_Part]:
 
 
 def _rows(parts: Sequence[_Part], device: torch.device) -> Sequence[Tensor]:
-    """The rows of each batch on `device`, copied there at once: a copy a batch would wait for the GPU."""
+    """Return the rows of each batch on `device`, copied all at once: one copy per batch would wait for the GPU."""
     rows = torch.from_numpy(np.concatenate([part.rows for part in parts])).to(device)
     return torch.split(rows, [len(part.rows) for part in parts])
 
@@ -196,18 +169,18 @@ def _batch_count(count: int, batch_size: int) -> int:
 def _on_device(images: np.ndarray, device: torch.device) -> Tensor:
     pixels = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(images), CHUNK):
-        # A copy: torch warns of arrays that it must not write to, as a memory-mapped split is.
+        # A copy: torch warns of read-only arrays, such as a memory-mapped split.
         pixels[start : start + CHUNK] = torch.from_numpy(images[start : start + CHUNK].copy())
     return pixels
 
 
 @torch.no_grad()
 def frozen_features(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> list[Tensor]:
-    """Return what each classifier sees, the final one's last, batch norm in eval mode; a list of (N, C, H, W)."""
+    """Return the input of each classifier, the final one's last, with batch norm in eval mode; each (N, C, H, W)."""
     network.eval()
     parts = []
     with distributed.progress(desc="features", unit="batch", total=math.ceil(len(images) / BATCH)) as bar:
-        for x in _normalized(network, images, device):
+        for x in normalized_batches(network, images, device):
             parts.append(network.features(x))
             bar.update()
     return [torch.cat(feature) for feature in zip(*parts, strict=True)]

@@ -1,8 +1,8 @@
 """Training by several processes (torchrun): each takes its part of every batch, and all hold the same weights.
 
-One process computes what several do, up to rounding: the order of the images, their augmentation, the statistics of
-batch norm, the loss and the gradient are those of the whole batch. Without torchrun, everything here is for one process
-and costs nothing.
+The result is that of one process, up to rounding: the order of the images, their augmentation, the statistics of batch
+norm, the loss and the gradient are those of the whole batch. Without torchrun there is one process, and nothing is
+exchanged.
 """
 
 import logging
@@ -25,17 +25,17 @@ from tqdm import tqdm
 
 from earlyexit.common.pool import end_with_parent
 
-INTERRUPTED = 130  # exit status of a stage that was told to end
+INTERRUPTED = 130  # exit status of a stage after Ctrl-C or SIGTERM
 
 
 def launch(module: str, processes: int) -> bool:
-    """Run `python -m module` in so many processes on this machine, and wait for them.
+    """Run `python -m module` in several processes on this machine, and wait for them.
 
     Returns:
-        whether that was done; False where this process does the work: it is the only one, or torchrun started it.
+        whether that was done. False: this process has to do the work, as the only one or as one that torchrun started.
 
     Raises:
-        ValueError: a process failed; with its error, or the end of its traceback.
+        ValueError: a process failed; holds its error, or the end of its traceback.
     """
     if processes == 1 or _under_torchrun():
         return False
@@ -51,7 +51,7 @@ def launch(module: str, processes: int) -> bool:
             logs_specs=DefaultLogsSpecs(log_dir=logs, redirects=Std.ERR),
             shutdown_timeout=5,
         )
-        logging.disable(logging.ERROR)  # torchrun's own account of a failure
+        logging.disable(logging.ERROR)  # torchrun's own report of a failure
         try:
             elastic_launch(config, sys.executable)("-m", module)
         except SignalException:
@@ -64,14 +64,14 @@ def launch(module: str, processes: int) -> bool:
 
 
 def join(device: torch.device) -> torch.device:
-    """Under torchrun, meet the other processes; return the device of this one.
+    """Connect to the other processes, if torchrun started this one; return the device of this process.
 
     Raises:
-        ValueError: there are fewer GPUs than processes, or `device` names one for all.
+        ValueError: there are fewer GPUs than processes, or `device` names a single GPU.
     """
     if not _under_torchrun():
         return device
-    _follow_the_launcher()
+    _end_with_launcher()
     if device.type != "cuda":
         dist.init_process_group("gloo")
         return device
@@ -87,7 +87,7 @@ def join(device: torch.device) -> torch.device:
 
 
 def leave() -> None:
-    """Part from the other processes."""
+    """Disconnect from the other processes."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -103,23 +103,23 @@ def processes() -> int:
 
 
 def processes_here() -> int:
-    """Return how many of them share this machine."""
+    """Return how many processes share this machine."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes and prints."""
+    """Return whether this is the process that writes and prints."""
     return rank() == 0
 
 
 def progress(**settings: Any) -> "tqdm[NoReturn]":
-    """Return a progress bar that the main process alone shows; on stdout where stderr is kept for errors."""
+    """Return a progress bar of the main process; on stdout under torchrun, where stderr is kept for errors."""
     file = sys.stderr if processes() == 1 else sys.stdout
     return tqdm(mininterval=1, disable=not is_main(), file=file, **settings)
 
 
 def part(count: int) -> tuple[int, int]:
-    """Return the first row of this process' part of `count` rows, and the row after its last; parts differ by one."""
+    """Return first and end of this process's part of `count` rows; the sizes of parts differ by at most one."""
     return count * rank() // processes(), count * (rank() + 1) // processes()
 
 
@@ -132,7 +132,7 @@ def total(values: Tensor) -> Tensor:
 
 
 def from_main(content: bytes, device: torch.device) -> bytes:
-    """Return what the main process gave."""
+    """Return `content` of the main process."""
     if processes() == 1:
         return content
     size = torch.tensor([len(content)], device=device)
@@ -146,16 +146,16 @@ def from_main(content: bytes, device: torch.device) -> bytes:
 
 
 def shared(model: nn.Module, weights: Sequence[float]) -> nn.Module:
-    """Return `model` with gradients that are the mean over all processes; what has weight 0 in the loss gets none."""
+    """Return `model` with gradients that are the mean over all processes; classifiers with weight 0 get none."""
     if processes() == 1:
         return model
     unused = not all(weights)
-    model = _Weighed(model, weights) if unused else model
+    model = _Weighted(model, weights) if unused else model
     return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
 
 
-class _Weighed(nn.Module):
-    """Cuts off the outputs that have no part in the loss, as DistributedDataParallel has to know them."""
+class _Weighted(nn.Module):
+    """A model whose outputs with weight 0 are detached: DistributedDataParallel must know that they get no gradient."""
 
     def __init__(self, model: nn.Module, weights: Sequence[float]) -> None:
         super().__init__()
@@ -169,14 +169,14 @@ def _under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def _follow_the_launcher() -> None:
-    """End when it asks, also inside a wait for the others, and when it is killed (Linux)."""
+def _end_with_launcher() -> None:
+    """End this process on the launcher's SIGTERM, even while it waits for others, and when the launcher is killed."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
 
 
 def _cause(failures: dict[int, ProcessFailure], logs: Path) -> str:
-    """Say what ended the process that brought the others down."""
+    """Return the message of the process that failed first."""
     said = {rank: _stderr(logs, rank) for rank in failures}
     rank = min(failures, key=lambda rank: _blame(failures[rank], said[rank]))
     return f"process {rank}: {_message(failures[rank], said[rank])}"
@@ -187,7 +187,7 @@ def _stderr(logs: Path, rank: int) -> str:
 
 
 def _blame(failure: ProcessFailure, said: str) -> int:
-    """Smaller for a likelier cause: a kill, an error, a lost connection, and last the end that torchrun asked for."""
+    """Return a rank of causes, the likeliest lowest: killed, an error, a lost connection, ended by torchrun."""
     if failure.exitcode in (-signal.SIGTERM, INTERRUPTED):
         return 3
     if failure.exitcode < 0:
@@ -204,5 +204,5 @@ def _message(failure: ProcessFailure, said: str) -> str:
 
 
 def _error(said: str) -> str:
-    """What a stage says when it fails by something that a user can mend."""
+    """Return the line in which a stage reports an error that a user can correct; empty if there is none."""
     return f"\n{said}".partition("\nerror: ")[2].strip()

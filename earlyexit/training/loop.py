@@ -3,51 +3,21 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from earlyexit.training import distributed
-from earlyexit.training.batches import (
-    Batch,
-    Batches,
-)
+from earlyexit.training.batches import Batch, Batches
 from earlyexit.training.losses import Distillation, weighted_loss
+from earlyexit.training.recipe import Precision, Recipe
 from earlyexit.training.resume import Metrics, Unfinished
 
-CPU = torch.device("cpu")
-
-
-WARM_UP = 0.2
-
+WARM_UP = 0.2  # share of the steps in which the learning rate rises
 
 Log = Callable[[int, Metrics], None]
-
-
-Precision = Literal["float32", "bfloat16", "float16"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """AdamW under a one-cycle schedule; the last epoch's weights are kept, so nothing is chosen on held-out images.
-
-    The first `small_epochs` see augmented images at two thirds of the resolution: most is learned there, in less than
-    half the time (progressive resizing). No epochs at all: the network stays as it is.
-
-    `distill` is the share of the loss that follows the final classifier as it was before, at `temperature`.
-    `freeze_norm` keeps the statistics of the backbone's batch norm: for little data, or where they are folded away.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    small_epochs: int = 0
-    distill: float = 0
-    temperature: float = 1
-    freeze_norm: bool = False
 
 
 def fit(
@@ -61,30 +31,30 @@ def fit(
     monitor: Callable[[], Metrics],
     log: Log,
     title: str,
-    device: torch.device = CPU,
+    device: torch.device,
     precision: Precision = "float32",
     unfinished: Unfinished | None = None,
 ) -> Metrics:
     """Train `model` to lower the weighted loss of its classifiers; return the last epoch's metrics.
 
-    Without epochs, nothing is trained, and what `monitor` finds is logged as epoch 0.
+    With 0 epochs, nothing is trained, and the metrics of `monitor` are logged as epoch 0.
 
     Args:
         model: maps a batch's inputs to the logits of each classifier.
-        batches: an epoch each time.
-        recipe: epochs, rate, decay.
-        weights: of the loss, one a classifier (Eq. 1).
+        batches: of the training images.
+        recipe: epochs, learning rate, weight decay.
+        weights: of the loss, one per classifier (Eq. 1).
         distillation: the teacher, if there is one.
         names: of the classifiers.
-        monitor: called after each epoch, returns held-out metrics; watched, never chosen by.
-        log: gets the epoch (from 1) and all metrics of it.
-        title: of the progress bar.
+        monitor: returns held-out metrics; called after each epoch. They are logged, and nothing is chosen by them.
+        log: called with each epoch's number, from 1, and its metrics; after an interruption, also for earlier epochs.
+        title: section of params.yaml, for the progress bar and messages.
         device: where the model is.
-        precision: see `train_network`.
-        unfinished: where an interrupted training left its state, and this one leaves its own.
+        precision: of the forward pass and the loss (autocast).
+        unfinished: keeps the state after each epoch, from which an interrupted training goes on.
 
     Raises:
-        ValueError: the loss or a weight became NaN or infinite; names epoch, batch, rate and what to change.
+        ValueError: the loss or a weight became NaN or infinite; names epoch, batch, rate and the param to lower.
     """
     if recipe.epochs == 0:
         metrics = monitor()
@@ -102,14 +72,14 @@ def fit(
     if history and distributed.is_main():
         what = f"going on from epoch {done + 1} of {recipe.epochs}" if done < recipe.epochs else "trained already"
         print(f"{title}: {what}", flush=True)
-    step = _Step(distributed.shared(model, weights), weights, distillation, optimizer, scaler, cast)
+    step = Step(distributed.shared(model, weights), weights, distillation, optimizer, scaler, cast)
     steps = len(batches)
     with distributed.progress(desc=title, unit="batch", total=recipe.epochs * steps, initial=done * steps) as bar:
         for epoch in range(done + 1, recipe.epochs + 1):
             losses, right, count = _epoch(step, batches, epoch, recipe, bar)
-            _check(model, losses, epoch, recipe, title, unfinished)
-            shares = _shares("train", names, right, count)
-            metrics = {"train/loss": float(losses.sum()) / count, **shares, **monitor()}
+            check_finite(model, losses, epoch, recipe, title, unfinished)
+            metrics = {"train/loss": float(losses.sum()) / count, **accuracies("train", names, right, count)}
+            metrics |= monitor()
             history.append(metrics)
             if unfinished:
                 unfinished.save(model, optimizer, scaler, history)
@@ -130,7 +100,7 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Return the context in which matrix products and convolutions are computed in `precision`.
 
     Raises:
-        ValueError: float16 without a GPU; its gradients need a scaler, which the CPU has not.
+        ValueError: float16 without a GPU; its gradients need a scaler, which torch does not have for the CPU.
     """
     if precision == "float16" and device.type != "cuda":
         raise ValueError(f"train.precision: float16 needs a CUDA device, not {device.type}; use bfloat16 or float32")
@@ -138,9 +108,22 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=precision != "float32")
 
 
+def accuracies(split: str, names: Sequence[str], right: Tensor, count: int) -> Metrics:
+    """Return the accuracy of each classifier over all processes.
+
+    Args:
+        split: for the metrics' names, "split/classifier".
+        names: of the classifiers.
+        right: how many images of this process each of them classified correctly, (classifiers,).
+        count: images of all processes.
+    """
+    hits = distributed.total(right).tolist()
+    return {f"{split}/{name}": n / count for name, n in zip(names, hits, strict=True)}
+
+
 @dataclass(frozen=True)
-class _Step:
-    """One step of the optimizer; returns the batch's loss and how many each classifier had right, on the device."""
+class Step:
+    """One step of the optimizer."""
 
     model: nn.Module
     weights: Sequence[float]
@@ -150,6 +133,7 @@ class _Step:
     cast: torch.autocast
 
     def __call__(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
+        """Return the batch's loss, and how many images each classifier had right; both stay on the device."""
         inputs, labels, size = batch
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad()
@@ -168,7 +152,7 @@ class _Step:
 
 
 def _epoch(
-    step: _Step, batches: Batches, epoch: int, recipe: Recipe, bar: "tqdm[NoReturn]"
+    step: Step, batches: Batches, epoch: int, recipe: Recipe, bar: "tqdm[NoReturn]"
 ) -> tuple[Tensor, Tensor, int]:
     """Return each batch's loss times its images, how many images each classifier had right, and of how many."""
     # All stays on the device until the epoch ends: reading a value would wait for it.
@@ -183,10 +167,10 @@ def _epoch(
     return distributed.total(torch.stack(losses)), torch.stack(hits).sum(0), count
 
 
-def _check(
+def check_finite(
     model: nn.Module, losses: Tensor, epoch: int, recipe: Recipe, title: str, unfinished: Unfinished | None
 ) -> None:
-    """Raise ValueError if a loss or a weight is NaN or infinite, before it is kept anywhere."""
+    """Raise ValueError if a loss or a weight is NaN or infinite, before the epoch is logged or kept."""
     if bad := (~losses.isfinite()).nonzero().flatten().tolist():
         rate = recipe.learning_rate * one_cycle((epoch - 1) * len(losses) + bad[0], recipe.epochs * len(losses))
         where = f"the loss is not finite in epoch {epoch}, batch {bad[0] + 1} of {len(losses)}, at rate {rate:.2g}"
@@ -194,15 +178,12 @@ def _check(
         where = f"NaN or infinite weights after epoch {epoch}: {names[0]}" + (", ..." if len(names) > 1 else "")
     else:
         return
-    kept = f"; epoch {epoch - 1} is kept in {unfinished.folder}, but other params start anew" if unfinished else ""
+    kept = (
+        f"; epoch {epoch - 1} is kept in {unfinished.folder}, and reused only if no param changes" if unfinished else ""
+    )
     raise ValueError(f"{title}: {where}; lower {title}.learning_rate{kept if epoch > 1 else ''}")
 
 
-def _shares(split: str, names: Sequence[str], right: Tensor, count: int) -> Metrics:
-    hits = distributed.total(right).tolist()
-    return {f"{split}/{name}": n / count for name, n in zip(names, hits, strict=True)}
-
-
 def _wide(logits: Tensor) -> Tensor:
-    """At least float32: softmax and logarithm need it."""
+    """Return `logits` in float32 or wider: softmax and logarithm need it."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

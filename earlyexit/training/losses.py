@@ -11,10 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Distillation:
-    """Learning from a teacher's answers beside the labels (Hinton et al. 2015, "Distilling the Knowledge").
+    """Learning from a teacher's logits and from the labels (Hinton et al. 2015, "Distilling the Knowledge").
 
     Attributes:
-        share: of the loss that follows the teacher, 0 to 1; the labels get the rest.
+        share: weight of the distance from the teacher, 0 to 1; the loss by labels has weight 1 - share.
         temperature: both sides' logits are divided by it.
         teacher: maps a batch's inputs to its logits, (N, classes), without gradient.
     """
@@ -33,18 +33,18 @@ def weighted_loss(
     temperature: float = 1,
     count: int | None = None,
 ) -> Tensor:
-    """Return the weighted sum of the classifiers' losses: Eq. 1 of the paper, distilled where `taught` is given.
+    """Return the weighted sum of the classifiers' losses (Eq. 1 of the paper), with distillation if `taught` is given.
 
     Args:
         logits: of each classifier, (N, classes).
         labels: (N,), int64.
-        weights: one a classifier, in the same order; a classifier of weight 0 is left out of the graph.
-        taught: the teacher's logits, (N, classes), or None: labels alone.
+        weights: one per classifier, in the same order; a classifier with weight 0 gets no gradient.
+        taught: the teacher's logits, (N, classes); None: no distillation.
         share, temperature: see `Distillation`.
-        count: images that the mean is taken over, where these are a part of a batch; None: these are all.
+        count: images of the whole batch, over which the mean is taken; None: N.
 
     Raises:
-        ValueError: not one weight a classifier, or all are 0.
+        ValueError: the number of weights is not that of the classifiers, or all are 0.
     """
     if len(logits) != len(weights):
         raise ValueError(f"{len(weights)} loss weights for {len(logits)} classifiers")
@@ -60,10 +60,10 @@ def weighted_loss(
 
 
 def distance(logits: Tensor, taught: Tensor, temperature: float, count: int) -> Tensor:
-    """Return the Kullback-Leibler divergence of the softened answers from the teacher's, times the temperature squared.
+    """Return the Kullback-Leibler divergence from the teacher, both softened by `temperature`, times its square.
 
-    The mean over `count` images; fewer may be given, see `weighted_loss`.
-    The factor keeps the gradient's size when the temperature changes (Hinton et al. 2015, Section 2.1).
+    The sum over the N images is divided by `count`, see `weighted_loss`. The square keeps the size of the gradient when
+    the temperature changes (Hinton et al. 2015, Section 2.1).
     """
     student = torch.log_softmax(logits / temperature, 1)
     teacher = torch.log_softmax(taught / temperature, 1)

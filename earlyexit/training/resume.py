@@ -1,4 +1,4 @@
-"""The state of a training between two epochs, on disk, so that a killed training goes on where it was."""
+"""The state of a training after each epoch, on disk, so that a killed training goes on from there."""
 
 import hashlib
 import json
@@ -9,27 +9,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from earlyexit.common.files import replacing, write_json
+from earlyexit.dataset import PackedSplit
+from earlyexit.model.architecture import Strict
 from earlyexit.training import distributed
-from earlyexit.training.batches import Labelled
 
+# Folders and modules of earlyexit/ that determine what a training computes.
+CODE = ("training", "model", "dataset.py", "task.py", "common/pixels.py", "common/vision.py")
 FACTS = "state.json"
 PACKAGES = ("numpy", "torch", "torchvision")
-SAMPLE = 64  # images that stand for all
+SAMPLE = 64  # images that the fingerprint covers, spread over the split
 
 Metrics = dict[str, float]
 
 
-class Facts(BaseModel):
-    """What state.json holds beside the tensors' file: what they belong to, and what was logged until then."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+class Facts(Strict):
+    """The content of state.json: of which training the tensors' file is, and what was logged until then."""
 
     fingerprint: dict[str, str]
     history: list[Metrics]
@@ -38,12 +39,12 @@ class Facts(BaseModel):
 
 
 class Unfinished:
-    """The last whole state of one training: `epochK.safetensors`, and state.json, which makes it count.
+    """The last complete state of one training: `epochK.safetensors`, and state.json, which is written after it.
 
     Args:
-        folder: for this state alone; made where it is missing.
+        folder: for this state alone; made if it is missing.
         title: of the training, for messages.
-        fingerprint: from `fingerprint`; a state with another one is not taken up.
+        fingerprint: from `fingerprint`; a state with another fingerprint is not used.
         device: where the training runs.
     """
 
@@ -53,12 +54,13 @@ class Unfinished:
     def restore(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
     ) -> list[Metrics]:
-        """Put all into the state that `save` met; return the metrics of each epoch so far.
+        """Restore the arguments and the random generators to the saved state; return the metrics of each epoch so far.
 
-        Prints what it found. Without a whole state of this very training, nothing changes, and the list is empty.
+        Without a complete state of this training, nothing changes, and the list is empty; an unusable state is reported
+        on stdout.
 
         Raises:
-            ValueError: the processes have not all the same data, code and settings.
+            ValueError: the processes do not all have the same data, code and settings.
         """
         _same_everywhere(self.fingerprint, self.device)
         facts_bytes, tensor_bytes = self._read() if distributed.is_main() else (b"", b"")
@@ -70,7 +72,7 @@ class Unfinished:
         model.load_state_dict(_group(tensors, "model"))
         for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
             for name, value in _group(tensors, f"optimizer/{index}").items():
-                # As the optimizer makes it: a number, or in the parameter's own order of memory.
+                # As the optimizer makes it: a scalar, or a tensor with the memory layout of its parameter.
                 kept = torch.empty_like(parameter) if value.dim() else torch.empty((), device=parameter.device)
                 optimizer.state[parameter][name] = kept.copy_(value)
         if facts.scaler:
@@ -88,10 +90,10 @@ class Unfinished:
         scaler: torch.amp.GradScaler,
         history: list[Metrics],
     ) -> None:
-        """Write the state after the last epoch of `history`, whole or not at all; the main process alone does.
+        """Write the state after the last epoch of `history`, completely or not at all; only the main process writes.
 
         Raises:
-            OSError: naming the file, where the disk is full or the folder may not be written.
+            OSError: the disk is full or the folder may not be written; names the file.
         """
         if not distributed.is_main():
             return
@@ -117,7 +119,7 @@ class Unfinished:
                 older.unlink()
 
     def _read(self) -> tuple[bytes, bytes]:
-        """Return both files' content, where they are whole and of this training."""
+        """Return the content of both files, or b"" for both if one is missing, damaged or of another training."""
         path = self.folder / FACTS
         if not path.is_file():
             return b"", b""
@@ -143,18 +145,17 @@ class Unfinished:
 
 
 def fingerprint(
-    network: nn.Module, train: Labelled, device: torch.device, settings: Mapping[str, Any]
+    network: nn.Module, train: PackedSplit, device: torch.device, settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Return, by name, what two trainings must share to end with the same bytes.
+    """Return, by name, a summary of everything that determines the bytes of a trained network.
 
     Args:
         network: as it is before training.
-        train: the labels and a sample of the images count.
-        device: and the number of threads and processes.
-        settings: JSON values; each stands for itself.
+        train: the training images; all labels and SAMPLE images are hashed.
+        device: where to train; the numbers of threads and processes are included.
+        settings: JSON values, by the names that they get in the result.
     """
     sample = np.linspace(0, len(train.labels) - 1, SAMPLE).astype(int)
-    code = sorted(Path(__file__).parent.rglob("*.py"))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return {
         "initial weights": _digest(_bytes(value) for value in network.state_dict().values()),
@@ -163,11 +164,17 @@ def fingerprint(
             [str(train.images.shape).encode(), np.unique(sample).tobytes(), train.images[sample].tobytes()]
         ),
         "labels": _digest([train.labels.tobytes()]),
-        "code": _digest([path.read_bytes() for path in code]),
+        "code": _digest(path.read_bytes() for path in code()),
         "packages": " ".join(f"{package} {version(package)}" for package in PACKAGES),
         "device": f"{device.type} {name}, {torch.get_num_threads()} threads, {distributed.processes()} processes",
         **{name: json.dumps(value) for name, value in settings.items()},
     }
+
+
+def code() -> list[Path]:
+    """Return the files of CODE."""
+    places = [Path(__file__).parents[1] / name for name in CODE]
+    return sorted(file for place in places for file in (place.rglob("*.py") if place.is_dir() else [place]))
 
 
 def _same_everywhere(mine: dict[str, str], device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Batch norm over the whole batch where several processes share it."""
+"""Batch norm over the whole batch, each process holding a part of it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from earlyexit.training.distributed import processes, total
 
 
 def share_norms(network: nn.Module) -> None:
-    """Let the batch norm of `network` see the whole batch, not this process' part of it."""
+    """Replace each batch norm inside `network` by one over the whole batch, if there are several processes."""
     if processes() == 1:
         return
     for module in list(network.modules()):
@@ -20,10 +20,10 @@ def share_norms(network: nn.Module) -> None:
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the parts of all processes, on any device: nn.SyncBatchNorm refuses the CPU.
+    """Batch norm over the parts of all processes, on any device: nn.SyncBatchNorm does not support the CPU.
 
     Args:
-        norm: whose weights and statistics it takes over.
+        norm: gives its weights and statistics to this one.
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -45,7 +45,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 class _Normalization(torch.autograd.Function):
-    """Batch norm with given statistics, of which the gradient knows that they come from the batch."""
+    """Batch norm with precomputed batch statistics; backward differentiates through them."""
 
     @staticmethod
     def forward(
@@ -67,14 +67,14 @@ class _Normalization(torch.autograd.Function):
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance of each channel over all processes, and how many values each comes from."""
+    """Return mean and biased variance of each channel over all processes, and the number of values per channel."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     count = torch.full((1,), x.numel() // x.shape[1], dtype=torch.float64, device=x.device)
     mean = var = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     if len(x):
         found = torch.var_mean(x, (0, 2, 3), correction=0)
         var, mean = found[0].double(), found[1].double()
-    # In float64, so that the difference of squares loses nothing.
+    # In float64, so that the difference of squares is exact enough.
     sums = total(torch.cat([mean * count, (var + mean.square()) * count, count]))
     everything = sums[-1]
     mean, square = (sums[:-1] / everything).chunk(2)

@@ -1,171 +1,153 @@
-"""Training: one loop for the baseline and for both stages of Section II-A."""
+"""The three trainings: the baseline, Stage A (exits alone) and Stage B (all together) of Section II-A."""
 
 import copy
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from earlyexit.dataset import PackedSplit
 from earlyexit.model.inference import predict
 from earlyexit.model.network import EarlyExitNetwork
-from earlyexit.training import distributed, shared_norm
+from earlyexit.training import distributed
 from earlyexit.training.augment import Augmentation
 from earlyexit.training.batches import (
     Batches,
     FeatureBatches,
     FrozenBatches,
-    GrowingBatches,
     ImageBatches,
-    Labelled,
     fits_on_gpu,
     frozen_features,
 )
-from earlyexit.training.loop import Log, Precision, Recipe, _shares, autocast, fit
+from earlyexit.training.loop import Log, accuracies, autocast, fit
 from earlyexit.training.losses import Distillation
+from earlyexit.training.recipe import AugmentRecipe, BaselineRecipe, DisjointRecipe, JointRecipe, Precision, Recipe
 from earlyexit.training.resume import Metrics, Unfinished, fingerprint
+from earlyexit.training.shared_norm import share_norms
 
 
-def train_network(
-    network: EarlyExitNetwork,
-    train: Labelled,
-    held_out: Labelled,
-    recipe: Recipe,
-    weights: Sequence[float],
-    augmentation: Augmentation | None,
-    device: torch.device,
-    log: Log,
-    title: str,
-    *,
-    precision: Precision = "float32",
-    unfinished: Path | None = None,
-) -> Metrics:
-    """Train all of `network`, backbone and exits together, by Eq. 1: the baseline, and Stage B of Section II-A.
+@dataclass(frozen=True)
+class Session:
+    """What the three trainings have in common.
 
     Under torchrun each process takes its part of every batch, and all end with the same weights and metrics.
 
-    Args:
-        network: trained in place.
-        train, held_out: images to learn from, and to watch.
-        recipe: epochs, batch size, rate, decay.
-        weights: of the loss, one a classifier.
-        augmentation: of the training images, or None.
+    Attributes:
+        train, held_out: images to learn from, and images to watch the accuracy on.
+        augment: of the training images; None: they are not augmented.
         device: where to train.
-        log: gets each epoch's metrics, also of epochs from before an interruption.
-        title: of the progress bar; the section of the params.
-        precision: of the forward pass and the loss (autocast); the weights and the watched metrics are float32.
-        unfinished: folder for the state after each epoch, from which an interrupted training goes on; the caller
+        log: called with each epoch's number and metrics, also for epochs from before an interruption.
+        precision: of the forward pass and the loss (autocast); weights and held-out metrics are float32.
+        unfinished: folder for the state after each epoch, from which an interrupted training goes on. The caller
             removes it once the result is safe. None: no state is kept.
+    """
+
+    train: PackedSplit
+    held_out: PackedSplit
+    augment: AugmentRecipe | None
+    device: torch.device
+    log: Log
+    precision: Precision = "float32"
+    unfinished: Path | None = None
+
+    def place(self, network: EarlyExitNetwork) -> None:
+        """Move `network` to the device, channels last in memory.
+
+        Raises:
+            ValueError: the device cannot train in this precision.
+        """
+        autocast(self.precision, self.device)
+        network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def batches(self, network: EarlyExitNetwork, size: int, small_epochs: int = 0) -> ImageBatches:
+        """Return batches of `size` training images, augmented; smaller images in the first `small_epochs`."""
+        augmentation = Augmentation(network.resolution, self.augment) if self.augment else None
+        return ImageBatches(self.train, network, size, self.device, augmentation, small_epochs)
+
+
+def train_baseline(network: EarlyExitNetwork, recipe: BaselineRecipe, session: Session) -> Metrics:
+    """Train a network without early exits, in place.
 
     Returns:
         the last epoch's metrics.
 
     Raises:
-        ValueError: the loss or a weight became NaN or infinite, or `precision` needs another device.
-        OSError: the state could not be written.
+        ValueError: the loss or a weight became NaN or infinite, or the device cannot train in `session.precision`.
+        OSError: the unfinished state could not be written.
     """
-    autocast(precision, device)
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    session.place(network)
+    batches = session.batches(network, recipe.batch_size, recipe.small_epochs)
+    return _train("baseline", network, network, recipe, [1.0], batches, None, _right(network, session), session)
+
+
+def train_jointly(network: EarlyExitNetwork, recipe: JointRecipe, session: Session) -> Metrics:
+    """Train backbone and exits together by Eq. 1, in place: Stage B of Section II-A.
+
+    The teacher is the final classifier of the network as it was before. Result and errors as `train_baseline`.
+    """
+    session.place(network)
     network.norm_frozen = recipe.freeze_norm
-    network.train()
-    kept = _kept(unfinished, title, network, train, device, recipe, weights, augmentation, precision)
-    shared_norm.share_norms(network)
-    batches: Batches
-    batches = full = ImageBatches(train, network, recipe.batch_size, device, augmentation)
-    if augmentation is not None and recipe.small_epochs:
-        batches = GrowingBatches(full.augmented(augmentation.shrunk()), full, recipe.small_epochs)
-    names = network.architecture.outputs
-    first, end = distributed.part(len(held_out.labels))
+    distillation = None
+    if recipe.distill:
+        before = copy.deepcopy(network).eval()
 
-    def monitor() -> Metrics:
-        right = predict(network, held_out.images[first:end], device).argmax(2) == held_out.labels[first:end]
-        return _shares("calibration", names, torch.from_numpy(right.sum(1)).to(device), len(held_out.labels))
+        @torch.no_grad()
+        def teacher(x: Tensor) -> Tensor:
+            logits: Tensor = before.classifier(before.features(x)[-1])
+            return logits
 
-    return fit(
-        network,
-        batches,
-        recipe,
-        weights,
-        distillation=_from_itself(network, recipe),
-        names=names,
-        monitor=monitor,
-        log=log,
-        title=title,
-        device=device,
-        precision=precision,
-        unfinished=kept,
-    )
+        distillation = Distillation(recipe.distill, recipe.temperature, teacher)
+    weights = [*recipe.w_exits, recipe.w_final]
+    batches, right = session.batches(network, recipe.batch_size), _right(network, session)
+    return _train("joint", network, network, recipe, weights, batches, distillation, right, session)
 
 
-def train_exits(
-    network: EarlyExitNetwork,
-    train: Labelled,
-    held_out: Labelled,
-    recipe: Recipe,
-    augmentation: Augmentation | None,
-    device: torch.device,
-    log: Log,
-    *,
-    precision: Precision = "float32",
-    unfinished: Path | None = None,
-) -> Metrics:
-    """Train the early exits alone, each by its own loss; the backbone is frozen: Stage A of Section II-A.
+def train_exits(network: EarlyExitNetwork, recipe: DisjointRecipe, session: Session) -> Metrics:
+    """Train the early exits alone, each by its own loss, on the frozen backbone, in place: Stage A of Section II-A.
 
-    Batch norm of the backbone stays in eval mode. Its features are computed once, in float32, where no augmentation
-    changes them and they fit into half of the memory, else batch by batch. Arguments, result and errors as
-    `train_network`.
+    Batch norm of the backbone stays in eval mode. If no augmentation changes the backbone's features, and they fit into
+    half of the memory, they are computed once, in float32; if not, batch by batch. The teacher is the final classifier.
+    Result and errors as `train_baseline`.
     """
-    cast = autocast(precision, device)
-    network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    if not recipe.augment:
+        session = replace(session, augment=None)
+    session.place(network)
+    network.eval()
     heads = _Heads(network.exits)
-    names = network.architecture.outputs[:-1]
-    weights = [1.0] * len(names)
-    kept = _kept(unfinished, "disjoint", network, train, device, recipe, weights, augmentation, precision)
-    shared_norm.share_norms(network.exits)
-    first, end = distributed.part(len(held_out.labels))
-    watched = frozen_features(network, held_out.images[first:end], device)
-    expected = torch.tensor(held_out.labels[first:end], device=device)
+    first, end = distributed.part(len(session.held_out))
+    watched = frozen_features(network, session.held_out.images[first:end], session.device)
+    expected = torch.tensor(session.held_out.labels[first:end], device=session.device)
     batches: Batches
-    if augmentation is None and _fits(watched, len(train.labels), device):
-        features = frozen_features(network, train.images, device)
-        batches = FeatureBatches(features, torch.tensor(train.labels, device=device), recipe.batch_size)
+    if session.augment is None and _fits(watched, len(session.train), session.device):
+        features = frozen_features(network, session.train.images, session.device)
+        labels = torch.tensor(session.train.labels, device=session.device)
+        batches = FeatureBatches(features, labels, recipe.batch_size)
     else:
-        images = ImageBatches(train, network, recipe.batch_size, device, augmentation)
-        batches = FrozenBatches(images, network, cast)
+        images = session.batches(network, recipe.batch_size)
+        batches = FrozenBatches(images, network, autocast(session.precision, session.device))
 
     @torch.no_grad()
-    def final(features: list[Tensor]) -> Tensor:
+    def teacher(features: list[Tensor]) -> Tensor:
         logits: Tensor = network.classifier(features[-1])
         return logits
 
     @torch.no_grad()
-    def monitor() -> Metrics:
+    def right() -> Tensor:
         heads.eval()
-        right = torch.stack([(z.argmax(1) == expected).sum() for z in heads(watched)])
+        counts = torch.stack([(z.argmax(1) == expected).sum() for z in heads(watched)])
         heads.train()
-        return _shares("calibration", names, right, len(held_out.labels))
+        return counts
 
-    heads.train()
-    return fit(
-        heads,
-        batches,
-        recipe,
-        weights,
-        distillation=Distillation(recipe.distill, recipe.temperature, final) if recipe.distill else None,
-        names=names,
-        monitor=monitor,
-        log=log,
-        title="disjoint",
-        device=device,
-        precision=precision,
-        unfinished=kept,
-    )
+    distillation = Distillation(recipe.distill, recipe.temperature, teacher) if recipe.distill else None
+    weights = [1.0] * len(network.exits)
+    return _train("disjoint", network, heads, recipe, weights, batches, distillation, right, session)
 
 
 class _Heads(nn.Module):
-    """Early exits on the features that a frozen backbone gave."""
+    """Early exits on the features of a frozen backbone."""
 
     def __init__(self, exits: nn.ModuleList) -> None:
         super().__init__()
@@ -175,44 +157,61 @@ class _Heads(nn.Module):
         return [head(x) for head, x in zip(self.exits, features[:-1], strict=True)]
 
 
-def _kept(
-    folder: Path | None,
+def _right(network: EarlyExitNetwork, session: Session) -> Callable[[], Tensor]:
+    """Return a function that counts, per classifier, the correctly classified held-out images of this process."""
+    first, end = distributed.part(len(session.held_out))
+    images, labels = session.held_out.images[first:end], session.held_out.labels[first:end]
+
+    def right() -> Tensor:
+        found = predict(network, images, session.device).argmax(2) == labels
+        return torch.from_numpy(found.sum(1)).to(session.device)
+
+    return right
+
+
+def _train(
     title: str,
     network: EarlyExitNetwork,
-    train: Labelled,
-    device: torch.device,
+    model: nn.Module,
     recipe: Recipe,
     weights: Sequence[float],
-    augmentation: Augmentation | None,
-    precision: Precision,
-) -> Unfinished | None:
-    if folder is None:
-        return None
-    settings = {
-        "recipe": asdict(recipe),
-        "loss weights": list(weights),
-        "augmentation": augmentation and {"resolution": augmentation.resolution, **augmentation.settings},
-        "precision": precision,
-    }
-    return Unfinished(folder, title, fingerprint(network, train, device, settings), device)
-
-
-def _from_itself(network: EarlyExitNetwork, recipe: Recipe) -> Distillation | None:
-    if not recipe.distill:
-        return None
-    before = copy.deepcopy(network).eval()
-
-    @torch.no_grad()
-    def teacher(x: Tensor) -> Tensor:
-        logits: Tensor = before.classifier(before.features(x)[-1])
-        return logits
-
-    return Distillation(recipe.distill, recipe.temperature, teacher)
+    batches: Batches,
+    distillation: Distillation | None,
+    right: Callable[[], Tensor],
+    session: Session,
+) -> Metrics:
+    """Train `model`, a part of `network` or all of it; `right` counts the correct held-out images per classifier."""
+    names = network.architecture.outputs[: len(weights)]
+    unfinished = None
+    if session.unfinished is not None:
+        settings = {
+            "recipe": recipe.model_dump(),
+            "augmentation": session.augment and session.augment.model_dump(),
+            "precision": session.precision,
+        }
+        mark = fingerprint(network, session.train, session.device, settings)
+        unfinished = Unfinished(session.unfinished, title, mark, session.device)
+    share_norms(model)
+    return fit(
+        model.train(),
+        batches,
+        recipe,
+        weights,
+        distillation=distillation,
+        names=names,
+        monitor=lambda: accuracies("calibration", names, right(), len(session.held_out)),
+        log=session.log,
+        title=title,
+        device=session.device,
+        precision=session.precision,
+        unfinished=unfinished,
+    )
 
 
 def _fits(sample: Sequence[Tensor], count: int, device: torch.device) -> bool:
-    a_row = sum(feature.shape[1:].numel() * feature.element_size() for feature in sample)
+    """Return whether features of `count` images, of the shapes in `sample`, take at most half of the memory."""
+    per_image = sum(feature.shape[1:].numel() * feature.element_size() for feature in sample)
     if device.type == "cuda":
-        return fits_on_gpu(a_row * count, device)
+        return fits_on_gpu(per_image * count, device)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / distributed.processes_here()
-    return a_row * count < memory / 2
+    return per_image * count < memory / 2
