@@ -4,8 +4,8 @@
     python -m benchmarks.firmware [folder of INT8 segments, models/int8/early_exit by default]
 
 bakenn generates C that calls CMSIS-NN from .tflite files with one output and no MEAN. So both sides run each segment up
-to the map that its classifier averages; the rest takes a few thousandths of the instructions. Prints instructions of
-both, their ratio, flash and RAM, then instructions by function, and fails if an answer differs from TFLM's.
+to the map that its classifier averages; the rest takes a few thousandths of the cycles. Prints the estimated cycles
+of both, their ratio, flash and RAM, then cycles by function, and fails if an answer differs from TFLM's.
 """
 
 import importlib
@@ -38,9 +38,9 @@ _VERSIONS = {_OPERATOR.CONV_2D: 3, _OPERATOR.DEPTHWISE_CONV_2D: 3, _OPERATOR.ADD
 
 @dataclass(frozen=True)
 class Side:
-    """One segment: instructions in all and by function, bytes of flash, static RAM and stack, and the answer."""
+    """One segment: estimated cycles in all and by function, bytes of flash, static RAM and stack, and the answer."""
 
-    instructions: int
+    cycles: int
     functions: dict[str, int]
     flash: int
     ram: int
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]) -> str:
-    """Return a table: for each segment of `network` the instructions of one INT8 image (1, H, W, 3) by either side.
+    """Return a table: for each segment of `network` the estimated cycles of one INT8 image (1, H, W, 3) by either side.
 
     Raises:
         ValueError: a side's answer differs from TFLM's.
@@ -81,23 +81,23 @@ def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]
         expected = arena.run(body(model), x)[0]
         if not np.array_equal(theirs.answer.reshape(expected.shape[1:]), expected[0]):
             raise ValueError(f"segment {number + 1}: bakenn's answer differs from TFLM's")
-        mine = sum(count for _, count in ours.trace.segments[number][0].calls[: -len(_TAIL)])
-        totals += mine, theirs.instructions
+        mine = sum(count.cycles for _, count in ours.trace.segments[number][0].calls[: -len(_TAIL)])
+        totals += mine, theirs.cycles
         functions.update(theirs.functions)
         sizes = map(thousands, (theirs.flash, theirs.ram, theirs.stack))
-        rows.append([name, *_ratio(mine, theirs.instructions), *sizes])
+        rows.append([name, *_ratio(mine, theirs.cycles), *sizes])
         _, features = reader.logits_and_features(arena.run(model, x))
         x = x if features is None else features
     rows.append([bold("all"), *_ratio(*totals.tolist()), "", "", ""])
     memory = report.memory(ours)
     kinds = report.kinds(report.layer_costs(ours))
     lines = [
-        *table(["segment", "ours", "bakenn + CMSIS-NN", "ratio", "flash of the latter", "RAM", "stack"], rows),
+        *table(["estimated cycles", "ours", "bakenn + CMSIS-NN", "ratio", "flash of the latter", "RAM", "stack"], rows),
         "",
         f"Ours, all segments: {memory['flash']['total']:,} bytes of flash, {memory['ram']['total']:,} of RAM, "
         f"{memory['ram']['stack']:,} of them stack. Every byte of both equals TFLM's.",
         "",
-        "Ours by kind of layer: " + _listed({kind: entry["instructions"] for kind, entry in kinds.items()}),
+        "Ours by kind of layer: " + _listed({kind: entry["cycles"] for kind, entry in kinds.items()}),
         "bakenn by function: " + _listed(functions),
     ]
     return "\n".join(lines)
@@ -144,16 +144,20 @@ def _bakenn() -> Any:
 
 def _run(bakenn: Any, model: bytes, x: NDArray[np.int8], name: str) -> Side:
     image, output = _build(bakenn, model, name)
-    machine = emulator.Machine(image)
-    place = machine.exchange
-    machine.write(place, x)
-    answer = place + x.nbytes + 16
-    with machine.counting() as costs:
-        machine.call(f"bknn_{name}_infer", image.symbol("arena").address, place, answer)
+    cycles, functions = 0, Counter[str]()
+    for loads_only in (True, False):
+        machine = emulator.Machine(image, loads_only=loads_only)
+        place = machine.exchange
+        machine.write(place, x)
+        answer = place + x.nbytes + 16
+        with machine.counting() as costs:
+            machine.call(f"bknn_{name}_infer", image.symbol("arena").address, place, answer)
+        cycles += costs[0].cycles
+        for function, count in costs[0].functions.items():
+            functions[re.sub(f"^bknn_{name}", "bknn", function)] += count.cycles
     own = ("main.c", "startup.c")
     flash = sum(image.flash(file) for file in image.files if file not in own)
-    functions = {re.sub(f"^bknn_{name}", "bknn", key): count for key, count in costs[0].functions.items()}
-    return Side(costs[0].instructions, functions, flash, image.ram(), machine.stack(), machine.read(answer, output))
+    return Side(cycles, functions, flash, image.ram(), machine.stack(), machine.read(answer, output))
 
 
 def _build(bakenn: Any, model: bytes, name: str) -> tuple[Image, int]:

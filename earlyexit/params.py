@@ -140,6 +140,8 @@ class EmulateParams(Strict):
     """Runs on the emulated Cortex-M4."""
 
     images: Annotated[Images, Field(ge=1)]
+    refill: Annotated[int, Field(ge=1, le=3)]
+    clock_mhz: Annotated[int, Field(ge=1, le=1000)]
 
 
 class Limit(Strict):

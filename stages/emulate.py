@@ -1,4 +1,4 @@
-"""Stage emulate: the C library on an emulated Cortex-M4; checks its answers, counts instructions and memory."""
+"""Stage emulate: the C library on an emulated Cortex-M4; checks its answers, estimates cycles, measures memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,12 +28,13 @@ def main() -> None:
     images = network.quantize(val.images[rows])
 
     library = {name: Path("models/firmware", name).read_text(encoding="utf-8") for name in source.LIBRARY}
+    refill = params.emulate.refill
     generated = source.generate(baseline, [])
     with ThreadPoolExecutor(2) as pool:
-        job = pool.submit(emulate.emulate, baseline, generated, baseline.quantize(val.images[rows]))
-        early_exit = emulate.emulate(network, library, images, params.budget())
+        job = pool.submit(emulate.emulate, baseline, generated, baseline.quantize(val.images[rows]), refill=refill)
+        early_exit = emulate.emulate(network, library, images, params.budget(), refill)
         whole = job.result()
-    found = report.report(early_exit, whole, thresholds, results.int8_early_exit)
+    found = report.report(early_exit, whole, thresholds, results.int8_early_exit, params.emulate.clock_mhz)
     text = report.markdown(found)
     write_json("reports/emulated.json", found)
     write_text("reports/emulated.md", text)

@@ -46,7 +46,7 @@ def main() -> None:
     accuracies = quantization.accuracies(results)
     errors = pd.read_csv("models/int8/early_exit/layers.csv")
     times = costs.measured(timed, network.macs, baseline_macs)
-    instructions = costs.emulated(counted)
+    cycles = costs.emulated(counted)
     figures = {
         "exit_share": (shares, exit_share.draw(shares, names, n)),
         "confidence": (bins, confidence.draw(bins, thresholds, scales, n)),
@@ -55,7 +55,7 @@ def main() -> None:
         "quantization": (accuracies, quantization.draw(accuracies, n)),
         "layer_error": (errors, layer_error.draw(errors)),
         "latency": (times, costs.draw_measured(times, timed)),
-        "emulated": (instructions, costs.draw_emulated(instructions, counted)),
+        "emulated": (cycles, costs.draw_emulated(cycles, counted)),
     }
     with replacing("reports/frontier.csv") as file, replacing_folder("reports/plots") as folder:
         save_table(file, curve)

@@ -314,6 +314,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "memory.flash_limit.mobilenet_v2": [0],
     "firmware.percentile": [-1, 101],
     "emulate.images": [0],
+    "emulate.refill": [0, 4],
+    "emulate.clock_mhz": [0],
 }
 
 

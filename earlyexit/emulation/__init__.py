@@ -1,1 +1,1 @@
-"""Compile the C library, run it on an emulated Cortex-M4, check its answers, count its instructions and memory."""
+"""Compile the C library, run it on an emulated Cortex-M4, check its answers, estimate its cycles and its memory."""

@@ -32,7 +32,11 @@ class Emulated:
 
 
 def emulate(
-    network: Deployment, library: Mapping[str, str], images: NDArray[np.int8], memory: tuple[int, int] = ROOMY
+    network: Deployment,
+    library: Mapping[str, str],
+    images: NDArray[np.int8],
+    memory: tuple[int, int] = ROOMY,
+    refill: int = emulator.REFILL,
 ) -> Emulated:
     """Compile the C library of `network`, run it on images and check all its answers.
 
@@ -41,14 +45,16 @@ def emulate(
         library: text of the library's files, by name.
         images: INT8 (N, H, W, 3).
         memory: bytes of flash and RAM that the device has.
+        refill: cycles of a pipeline refill after a taken branch.
 
     Raises:
-        ValueError: the image does not fit into the memory; or an answer is wrong, as `check`.
+        ValueError: the image does not fit into the memory, an instruction has no known timing, or an answer is wrong
+            (see `check`).
     """
     flash, ram = memory
     image = build(library, flash=flash, ram=ram)
     kernels = sorted(set(emit.KERNELS.values()) & image.symbols.keys())  # kernels without a caller are not linked
-    trace = emulator.run(image, images, features_bytes(network), kernels)
+    trace = emulator.run(image, images, features_bytes(network), kernels, refill)
     check(network, images, trace)
     return Emulated(network, image, trace)
 

@@ -1,25 +1,26 @@
-"""Run firmware on an emulated Cortex-M4: its answers, its stack, and its instructions.
+"""Run firmware on an emulated Cortex-M4: its answers, its stack, its instructions, and an estimate of its cycles.
 
-Issued instructions are counted, so one that an IT block skips counts too: it takes a cycle as well. Instructions are
-not cycles: loads, branches, divisions and slow flash take more than one each.
+Issued instructions are counted, so one that an IT block skips counts too. Cycles are estimated from `timings`, from
+whether each branch was taken, and from the addresses of loads; memories have no wait states.
 """
 
 import ctypes
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
-from unicorn import UC_ARCH_ARM, UC_HOOK_BLOCK, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError, arm_const
+from unicorn import UC_ARCH_ARM, UC_HOOK_BLOCK, UC_HOOK_CODE, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError, arm_const
 from unicorn.unicorn_const import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ
 from unicorn.unicorn_py3.unicorn import uclib
 
+from earlyexit.emulation import timings
 from earlyexit.emulation.compiler import TARGET, host_library
 from earlyexit.emulation.image import Image
 from earlyexit.policy.cascade import Outcome
@@ -28,23 +29,46 @@ _PAGE = 4096
 _PAINT = 0xA5A5A5A5
 _EXCHANGE_BYTES = 1 << 20
 _CALLS = 4096
+REFILL = 2
+"""Cycles of a pipeline refill, in the middle of the 1 to 3 of Arm's manual."""
+
 _ARGUMENTS = tuple(getattr(arm_const, f"UC_ARM_REG_R{number}") for number in range(4))
-_BLOCK = np.dtype([("executed", np.uint64), ("size", np.uint32), ("instructions", np.uint32)])  # in target/count.c
+_BLOCK = np.dtype(  # ee_block in target/count.c
+    [(name, np.uint64) for name in ("executed", "cycles")]
+    + [(name, np.uint32) for name in ("size", "instructions", "through", "taken")]
+)
+_LOAD = np.dtype(  # ee_load in target/count.c
+    [("offset", np.int32)] + [(name, np.uint8) for name in ("size", "base", "index", "shift")]
+)
+_DESCRIBE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
+
+
+class Count(NamedTuple):
+    """Instructions, and their estimated cycles."""
+
+    instructions: int
+    cycles: int
+
+    def plus(self, cycles: int) -> "Count":
+        """Return the count with so many more cycles."""
+        return Count(self.instructions, self.cycles + cycles)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Instructions of one call.
+    """What one call took.
 
     Attributes:
         instructions: in all.
+        cycles: estimated, in all.
         functions: of each function that ran, without its callees, by name.
-        calls: of watched functions, in order: name, and instructions from this call to the next one or to the end.
+        calls: of watched functions, in order: name, and the count from this call to the next one or to the end.
     """
 
     instructions: int
-    functions: dict[str, int]
-    calls: tuple[tuple[str, int], ...]
+    cycles: int
+    functions: dict[str, Count]
+    calls: tuple[tuple[str, Count], ...]
 
 
 @dataclass(frozen=True)
@@ -74,21 +98,31 @@ class Trace:
         """Instructions of each segment and image, (segments, N)."""
         return np.array([[cost.instructions for cost in costs] for costs in self.segments], np.int64)
 
+    @property
+    def cycles(self) -> NDArray[np.int64]:
+        """Estimated cycles of each segment and image, (segments, N)."""
+        return np.array([[cost.cycles for cost in costs] for costs in self.segments], np.int64)
+
 
 class _Counter(ctypes.Structure):
     """The struct ee_counter of target/count.c."""
 
     _fields_ = (
-        ("flash", ctypes.c_void_p),
         ("flash_bytes", ctypes.c_uint32),
         ("blocks", ctypes.c_void_p),
+        ("describe", _DESCRIBE),
         ("watched", ctypes.c_void_p),
         ("called", ctypes.c_void_p),
         ("called_at", ctypes.c_void_p),
         ("room", ctypes.c_uint32),
         ("calls", ctypes.c_uint32),
-        ("total", ctypes.c_uint64),
+        ("instructions", ctypes.c_uint64),
+        ("cycles", ctypes.c_uint64),
         ("outside", ctypes.c_uint64),
+        ("block", ctypes.c_void_p),
+        ("end", ctypes.c_uint32),
+        ("loads", ctypes.c_void_p),
+        ("read", ctypes.c_void_p),
     )
 
 
@@ -99,20 +133,35 @@ class Machine:
         image: from `compiler.build`.
         watched: functions whose calls are recorded one by one.
         timeout: seconds that a call may take.
+        refill: cycles of a pipeline refill after a taken branch.
+        loads_only: count nothing but the extra cycles of loads from unaligned addresses, which the fast emulation of
+            everything else leaves out.
 
     Raises:
         ValueError: the image does not reach `main`, or has no function of a watched name.
     """
 
-    def __init__(self, image: Image, watched: Sequence[str] = (), timeout: float = 60) -> None:
+    def __init__(
+        self,
+        image: Image,
+        watched: Sequence[str] = (),
+        timeout: float = 60,
+        refill: int = REFILL,
+        loads_only: bool = False,
+    ) -> None:
         self._timeout = timeout
+        self._refill = refill
+        self._loads_only = loads_only
+        self._unknown: ValueError | None = None
+        self._described: set[int] = set()
         self._image = image
         flash = _pages(image.flash_bytes)
         self._flash = np.full(flash, 0xFF, np.uint8)
         self._blocks = np.zeros(flash // 2, _BLOCK)
+        self._loads = np.zeros(flash // 2 if loads_only else 0, _LOAD)
         self._watched = np.zeros(flash // 2, np.uint8)
         self._called = np.zeros(_CALLS, np.uint32)
-        self._called_at = np.zeros(_CALLS, np.uint64)
+        self._called_at = np.zeros((_CALLS, 2), np.uint64)
         for name in watched:
             self._watched[image.symbol(name).address // 2] = 1
         self._functions = _functions(image)
@@ -129,7 +178,7 @@ class Machine:
 
         Raises:
             ValueError: there is no such function, or it reads or writes outside of the memory, executes an unknown
-                instruction, or takes too long.
+                instruction or one without a known timing, or takes too long.
         """
         for register, value in zip(_ARGUMENTS, arguments, strict=False):
             self._uc.reg_write(register, value & 0xFFFF_FFFF)
@@ -142,14 +191,16 @@ class Machine:
 
     @contextmanager
     def counting(self) -> Iterator[list[Cost]]:
-        """Count the instructions of all calls inside the `with` block; afterwards the list holds their cost."""
-        self._blocks["executed"] = 0
-        self._counter.total = self._counter.calls = self._counter.outside = 0
+        """Count what all calls inside the `with` block take; afterwards the list holds their cost."""
+        for kind in ("executed", "cycles"):
+            self._blocks[kind][list(self._described)] = 0
+        counter = self._counter
+        counter.instructions = counter.cycles = counter.calls = counter.outside = 0
         costs: list[Cost] = []
         yield costs
-        if self._counter.outside or self._counter.calls > _CALLS:
+        if counter.outside or counter.calls > _CALLS:
             raise ValueError(f"code ran outside of flash, or more than {_CALLS:,} watched functions were called")
-        costs.append(Cost(int(self._counter.total), self._by_function(), self._watched_calls()))
+        costs.append(Cost(counter.instructions, counter.cycles, self._by_function(), self._watched_calls()))
 
     @property
     def exchange(self) -> int:
@@ -177,22 +228,48 @@ class Machine:
         self._uc.mem_map(self.exchange, _EXCHANGE_BYTES, UC_PROT_ALL)
 
     def _count(self) -> _Counter:
-        arrays = (self._blocks, self._watched, self._called, self._called_at)
-        pointers = [array.ctypes.data for array in arrays]
-        counter = _Counter(self._flash.ctypes.data, len(self._flash), *pointers, _CALLS, 0, 0, 0)
-        # unicorn's own hook_add takes only Python functions, which are fifty times slower than the network itself.
-        status = uclib.uc_hook_add(
-            self._uc._uch,
-            ctypes.byref(ctypes.c_size_t()),
-            UC_HOOK_BLOCK,
-            ctypes.cast(_count_block(), ctypes.c_void_p),
-            ctypes.byref(counter),
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
+        blocks, watched, called, called_at = (
+            array.ctypes.data for array in (self._blocks, self._watched, self._called, self._called_at)
         )
-        if status:
-            raise UcError(status)
+        counter = _Counter(len(self._flash), blocks, _DESCRIBE(self._describe), watched, called, called_at, _CALLS)
+        # unicorn's own hook_add takes only Python functions, which are fifty times slower than the network itself.
+        hooks = {UC_HOOK_BLOCK: _counting().count_block}
+        if self._loads_only:
+            # unicorn's hook of memory reads leaves its processor in a wrong state behind a load in an IT block.
+            hooks[UC_HOOK_CODE] = _counting().count_load
+            counter.loads = self._loads.ctypes.data
+            counter.read = ctypes.cast(uclib.uc_reg_read, ctypes.c_void_p)
+        for kind, function in hooks.items():
+            status = uclib.uc_hook_add(
+                self._uc._uch,
+                ctypes.byref(ctypes.c_size_t()),
+                kind,
+                ctypes.cast(function, ctypes.c_void_p),
+                ctypes.byref(counter),
+                ctypes.c_uint64(1),
+                ctypes.c_uint64(0),
+            )
+            if status:
+                raise UcError(status)
         return counter
+
+    def _describe(self, begin: int, size: int) -> None:
+        """Write the timing of a block that is entered for the first time."""
+        self._described.add(begin // 2)
+        code = self._flash[begin : begin + size].tobytes()
+        timing = timings.Timing(0, 0, 0)
+        try:
+            if self._loads_only:
+                for load in timings.loads(code, begin):
+                    self._loads[load.address // 2] = (load.offset, load.size, load.base, load.index, load.shift)
+            else:
+                timing = timings.block(code, begin, self._refill)
+        except ValueError as error:  # cannot pass through the emulator
+            self._unknown = ValueError(f"{error}, in {self._at(begin)}")
+            self._uc.emu_stop()
+            return
+        for field, value in zip(("size", "instructions", "through", "taken"), (size, *astuple(timing)), strict=True):
+            self._blocks[field][begin // 2] = value
 
     def _boot(self) -> None:
         self._uc.reg_write(arm_const.UC_ARM_REG_SP, self._image.symbol("stack_top").address)
@@ -202,11 +279,18 @@ class Machine:
         symbol = self._image.symbol(name)
         if not symbol.is_function:
             raise ValueError(f"{name} is no function of the image")
+        failure: UcError | None = None
+        self._unknown = None
         try:
             self._uc.emu_start(symbol.address | 1, until, round(self._timeout * 1e6))
         except UcError as error:
+            failure = error
+        _counting().count_left(ctypes.byref(self._counter), until)
+        if self._unknown:
+            raise ValueError(f"{name}: {self._unknown}") from None
+        if failure:
             place = self._at(int(self._uc.reg_read(arm_const.UC_ARM_REG_PC)))
-            raise ValueError(f"{name}: {error}, in {place}") from None
+            raise ValueError(f"{name}: {failure}, in {place}") from None
         if self._uc.reg_read(arm_const.UC_ARM_REG_PC) != until:
             raise ValueError(f"{name}: not done after {self._timeout:g} seconds")
 
@@ -215,34 +299,46 @@ class Machine:
         place = int(np.searchsorted(begins, address, "right")) - 1
         return names[place] if place >= 0 else hex(address)
 
-    def _by_function(self) -> dict[str, int]:
+    def _by_function(self) -> dict[str, Count]:
         names, begins = self._functions
-        executed = self._blocks["executed"]
-        places = np.flatnonzero(executed)
+        places = np.array(sorted(self._described))
         owners = np.searchsorted(begins, 2 * places, "right") - 1
-        sums = np.bincount(owners, executed[places].astype(np.float64), len(names))
-        return {name: int(count) for name, count in zip(names, sums, strict=True) if count}
+        counts = np.stack([self._blocks[kind][places] for kind in ("executed", "cycles")], 1).astype(np.int64)
+        sums = np.zeros((len(names), 2), np.int64)
+        np.add.at(sums, owners, counts)
+        return {names[i]: Count(*sums[i].tolist()) for i in np.flatnonzero(sums.any(1))}
 
-    def _watched_calls(self) -> tuple[tuple[str, int], ...]:
-        count = self._counter.calls
-        totals = [*self._called_at[:count].tolist(), int(self._counter.total)]
-        names = [self._at(address) for address in self._called[:count].tolist()]
-        return tuple((name, totals[i + 1] - totals[i]) for i, name in enumerate(names))
+    def _watched_calls(self) -> tuple[tuple[str, Count], ...]:
+        counter = self._counter
+        totals = [*self._called_at[: counter.calls].tolist(), [counter.instructions, counter.cycles]]
+        counts = [Count(*row) for row in np.diff(totals, axis=0).tolist()]
+        names = [self._at(address) for address in self._called[: counter.calls].tolist()]
+        return tuple(zip(names, counts, strict=True))
 
 
-def run(image: Image, inputs: NDArray[np.int8], features: Sequence[int], watched: Sequence[str] = ()) -> Trace:
+def run(
+    image: Image,
+    inputs: NDArray[np.int8],
+    features: Sequence[int],
+    watched: Sequence[str] = (),
+    refill: int = REFILL,
+) -> Trace:
     """Run the network in `image` on every input: each segment alone, then the cascade.
+
+    Unaligned loads are counted for the first input and charged to all, since counting them is slow: the addresses that
+    a network loads from do not depend on the pixels.
 
     Args:
         image: with the functions of ee.h.
         inputs: INT8 images (N, H, W, 3).
         features: bytes of the features of each segment but the last.
         watched: functions whose calls are recorded one by one.
+        refill: cycles of a pipeline refill after a taken branch.
 
     Raises:
         ValueError: a function returns an error code, or fails as `Machine.call`.
     """
-    machine = Machine(image, watched)
+    machine = Machine(image, watched, refill=refill)
     _checked("ee_init", machine.call("ee_init"))
     thresholds = [machine.call("ee_get_threshold", number) for number in range(len(features))]
     place = machine.call("ee_input") & 0xFFFF_FFFF
@@ -250,13 +346,13 @@ def run(image: Image, inputs: NDArray[np.int8], features: Sequence[int], watched
     left = [np.empty((len(inputs), count), np.int8) for count in features]
     segments: list[list[Cost]] = [[] for _ in logits]
     cascade, outcomes = [], []
+    unaligned = _unaligned_loads(image, inputs[0], len(logits), watched)
     for number, pixels in enumerate(tqdm(inputs, desc="emulated Cortex-M4", unit="image", delay=2)):
         machine.write(place, pixels)
         for segment, costs in enumerate(segments):
             with machine.counting() as found:
-                status = machine.call("ee_run_segment", segment, place if segment == 0 else 0, machine.exchange)
-            _checked(f"ee_run_segment({segment})", status)
-            costs += found
+                _run_segment(machine, segment, place)
+            costs.append(_sum(found[0], unaligned[segment : segment + 1]))
             logits[segment, number] = machine.read(machine.exchange, 2)
             if segment < len(left):
                 at = machine.call("ee_features", segment) & 0xFFFF_FFFF
@@ -265,10 +361,39 @@ def run(image: Image, inputs: NDArray[np.int8], features: Sequence[int], watched
         with machine.counting() as found:
             status = machine.call("ee_run", place, machine.exchange)
         _checked("ee_run", status)
-        cascade += found
         label, leaves, margin = np.frombuffer(machine.read(machine.exchange, 4).tobytes(), "<u1,<u1,<i2")[0]
         outcomes.append(Outcome(int(label), int(leaves), int(margin)))
+        cascade.append(_sum(found[0], unaligned[: leaves + 1]))
     return Trace(logits, left, thresholds, outcomes, segments, cascade, machine.stack())
+
+
+def _run_segment(machine: Machine, segment: int, place: int) -> None:
+    status = machine.call("ee_run_segment", segment, place if segment == 0 else 0, machine.exchange)
+    _checked(f"ee_run_segment({segment})", status)
+
+
+def _unaligned_loads(image: Image, pixels: NDArray[np.int8], segments: int, watched: Sequence[str]) -> list[Cost]:
+    """Return for each segment the extra cycles of its loads from unaligned addresses, and nothing else."""
+    machine = Machine(image, watched, loads_only=True)
+    _checked("ee_init", machine.call("ee_init"))
+    place = machine.call("ee_input") & 0xFFFF_FFFF
+    machine.write(place, pixels)
+    costs: list[Cost] = []
+    for segment in range(segments):
+        with machine.counting() as found:
+            _run_segment(machine, segment, place)
+        costs += found
+    return costs
+
+
+def _sum(cost: Cost, extras: Sequence[Cost]) -> Cost:
+    """Return `cost` with the cycles of `extras`, which together ran the same functions and made the same calls."""
+    functions = dict(cost.functions)
+    for name, extra in (item for one in extras for item in one.functions.items()):
+        functions[name] = functions[name].plus(extra.cycles)
+    called = [extra for one in extras for _, extra in one.calls]
+    calls = tuple((name, count.plus(more.cycles)) for (name, count), more in zip(cost.calls, called, strict=True))
+    return Cost(cost.instructions, cost.cycles + sum(one.cycles for one in extras), functions, calls)
 
 
 def _pages(count: int) -> int:
@@ -287,8 +412,9 @@ def _functions(image: Image) -> tuple[list[str], NDArray[np.int64]]:
 
 
 @cache
-def _count_block() -> Any:
+def _counting() -> ctypes.CDLL:
+    """Return target/count.c, compiled for this computer."""
     with tempfile.TemporaryDirectory(prefix="earlyexit-") as folder:
         library = Path(folder, "count.so")
         library.write_bytes(host_library(TARGET / "count.c"))
-        return ctypes.CDLL(str(library)).count_block
+        return ctypes.CDLL(str(library))

@@ -29,40 +29,46 @@ _MEMORY = {
 
 
 def report(
-    early_exit: Emulated, baseline: Emulated, thresholds: Thresholds, logits: NDArray[np.int8]
+    early_exit: Emulated, baseline: Emulated, thresholds: Thresholds, logits: NDArray[np.int8], clock_mhz: int
 ) -> dict[str, Any]:
-    """Return instructions, memory and their comparison with the baseline.
+    """Return estimated cycles, instructions, memory, and their comparison with the baseline.
 
     Args:
         early_exit, baseline: run on the same images.
         thresholds: of the early exits.
         logits: INT8 (classifiers, N, 2) on the val split; they give the share of images that leaves at each exit.
+        clock_mhz: of the device.
     """
-    network, names = early_exit.network, early_exit.network.names
-    segments = early_exit.trace.instructions.mean(1)
-    whole, whole_macs = float(baseline.trace.instructions.mean()), sum(baseline.network.macs)
-    until, macs_until = np.cumsum(segments), np.cumsum(network.macs)
+    names = early_exit.network.names
+    segments = _segments(early_exit)
+    whole = {kind: float(values[0]) for kind, values in _segments(baseline).items()}
+    until = {kind: np.cumsum(values) for kind, values in segments.items()}
     cascade = {}
     for percentile in thresholds.table:
         shares = decision.exit_shares(decision.decide(logits, thresholds.margins[percentile]).exits, len(names))
-        mean, mean_macs = float(np.dot(shares, until)), float(np.dot(shares, macs_until))
+        mean = {kind: float(np.dot(shares, values)) for kind, values in until.items()}
         cascade[f"p{percentile}"] = {
             "exit_share": shares,
-            "instructions": round(mean),
-            "speedup": whole / mean,
-            "speedup_macs": whole_macs / mean_macs,
+            **_rounded(mean),
+            "speedup": whole["cycles"] / mean["cycles"],
+            "speedup_instructions": whole["instructions"] / mean["instructions"],
+            "speedup_macs": whole["macs"] / mean["macs"],
         }
     return {
-        "unit": "instructions issued per image on an emulated Cortex-M4 (not cycles), mean over the images",
+        "unit": "estimated cycles, and instructions issued, per image on a Cortex-M4, mean over the images",
+        "clock_mhz": clock_mhz,
         "images": len(early_exit.trace.outcomes),
         "val_images": logits.shape[1],
         "emulator": f"unicorn {version('unicorn')}",
         "compiler": f"clang of ziglang {version('ziglang')}, {OPTIMIZE}",
         "segments": {
-            name: {"instructions": round(own), "until": round(total), "macs": macs, "macs_until": int(all_macs)}
-            for name, own, total, macs, all_macs in zip(names, segments, until, network.macs, macs_until, strict=True)
+            name: {
+                **_rounded({kind: values[number] for kind, values in segments.items()}),
+                **_rounded({f"{kind}_until": values[number] for kind, values in until.items()}),
+            }
+            for number, name in enumerate(names)
         },
-        "baseline": {"instructions": round(whole), "macs": whole_macs},
+        "baseline": _rounded(whole),
         "cascade": cascade,
         "memory": {"early_exit": memory(early_exit), "baseline": memory(baseline)},
         "layers": {"early_exit": layer_costs(early_exit), "baseline": layer_costs(baseline)},
@@ -92,12 +98,13 @@ def memory(emulated: Emulated) -> dict[str, Any]:
 
 
 def layer_costs(emulated: Emulated) -> list[dict[str, Any]]:
-    """Return a row for each layer: segment, name, kind, shapes, mean instructions over the images, and MACs."""
+    """Return a row for each layer: segment, name, kind, shapes, mean estimated cycles and instructions, and MACs."""
     rows = []
     for number, (name, model) in enumerate(zip(emulated.network.names, emulated.network.models, strict=True)):
         calls = [[count for _, count in cost.calls] for cost in emulated.trace.segments[number]]
+        counts = np.mean(calls, 0)
         found = layers.read(model, f"segment{number + 1}.tflite").layers
-        for layer, operator, count in zip(found, reader.operators(model), np.mean(calls, 0), strict=True):
+        for layer, operator, (instructions, cycles) in zip(found, reader.operators(model), counts, strict=True):
             rows.append(
                 {
                     "segment": name,
@@ -105,7 +112,8 @@ def layer_costs(emulated: Emulated) -> list[dict[str, Any]]:
                     "kind": layer.name.rpartition("_")[0],
                     "in": shape_text(layer.in_shape),
                     "out": shape_text(layer.out_shape),
-                    "instructions": round(count),
+                    "cycles": round(cycles),
+                    "instructions": round(instructions),
                     "macs": operator.macs,
                 }
             )
@@ -113,42 +121,51 @@ def layer_costs(emulated: Emulated) -> list[dict[str, Any]]:
 
 
 def kinds(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Return the sums of instructions and MACs of each kind of layer, most instructions first."""
+    """Return the sums of cycles, instructions and MACs of each kind of layer, most cycles first."""
     names = dict.fromkeys(row["kind"] for row in rows)
     sums = {name: _sum([row for row in rows if row["kind"] == name]) for name in names}
-    return dict(sorted(sums.items(), key=lambda item: -item[1]["instructions"]))
+    return dict(sorted(sums.items(), key=lambda item: -item[1]["cycles"]))
 
 
 def markdown(found: dict[str, Any]) -> str:
     """Return the report as Markdown tables."""
-    return "\n".join([*_exits(found), "", *_kinds(found), "", *_memory(found), "", _note(found), ""])
+    tables = _exits(found), by_kind(found["layers"]["early_exit"]), _memory(found)
+    return "\n".join([*(line for lines in tables for line in (*lines, "")), _note(found), ""])
 
 
-def _exits(found: dict[str, Any]) -> list[str]:
-    base = found["baseline"]
-    rows = [["INT8 baseline", thousands(base["instructions"]), "", "", ""]]
-    for name, entry in found["segments"].items():
-        shares = entry["until"] / base["instructions"], entry["macs_until"] / base["macs"]
-        rows.append([f"leaves at {name}", thousands(entry["until"]), *map(_percent, shares), ""])
-    for name, row in found["cascade"].items():
-        shares = 1 / row["speedup"], 1 / row["speedup_macs"]
-        speedup = f"{times(row['speedup'])} ({times(row['speedup_macs'])})"
-        rows.append([f"**EE ({name})**, mean", thousands(row["instructions"]), *map(_percent, shares), speedup])
-    heads = ["emulated Cortex-M4", "instructions", "of the baseline's", "MACs, of the baseline's", "speedup (MACs)"]
-    return table(heads, rows)
-
-
-def _kinds(found: dict[str, Any]) -> list[str]:
-    layer_rows, names = found["layers"]["early_exit"], list(found["segments"])
-    total = _sum(layer_rows)["instructions"]
+def by_kind(layer_rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the rows of `layer_costs` as the lines of a table: costs by kind of layer, and by segment."""
+    names = dict.fromkeys(row["segment"] for row in layer_rows)
+    total = _sum(layer_rows)["cycles"]
     groups = {kind: [row for row in layer_rows if row["kind"] == kind] for kind in kinds(layer_rows)}
     rows = []
     for kind, inside in [*groups.items(), (bold("all"), layer_rows)]:
         entry = _sum(inside)
         segments = [_sum([row for row in inside if row["segment"] == name]) for name in names]
-        cells = [thousands(entry["instructions"]), _percent(entry["instructions"] / total)]
+        cells = thousands(entry["cycles"]), _percent(entry["cycles"] / total), thousands(entry["instructions"])
         rows.append([kind, *cells, *map(_per_mac, (entry, *segments))])
-    return table(["layers", "instructions", "share", "per MAC", *(f"per MAC, {name}" for name in names)], rows)
+    heads = ["layers", "estimated cycles", "share", "instructions", "estimated cycles per MAC"]
+    return table([*heads, *(f"per MAC, {name}" for name in names)], rows)
+
+
+def _exits(found: dict[str, Any]) -> list[str]:
+    base, clock = found["baseline"], found["clock_mhz"]
+    rows = [["INT8 baseline", *_costs(base, clock), "", thousands(base["instructions"]), "", ""]]
+    for name, entry in found["segments"].items():
+        until = {kind: entry[f"{kind}_until"] for kind in ("cycles", "instructions", "macs")}
+        share, macs = (_percent(until[kind] / base[kind]) for kind in ("cycles", "macs"))
+        rows.append([f"leaves at {name}", *_costs(until, clock), share, thousands(until["instructions"]), macs, ""])
+    for name, row in found["cascade"].items():
+        share, macs = (_percent(1 / row[speedup]) for speedup in ("speedup", "speedup_macs"))
+        speedup = f"{times(row['speedup'])} ({times(row['speedup_macs'])})"
+        cells = [*_costs(row, clock), share, thousands(row["instructions"]), macs, speedup]
+        rows.append([f"**EE ({name})**, mean", *cells])
+    heads = ["Cortex-M4", "estimated cycles", f"estimated ms at {clock} MHz", "of the baseline's", "instructions"]
+    return table([*heads, "MACs, of the baseline's", "estimated speedup (MACs)"], rows)
+
+
+def _costs(entry: dict[str, Any], clock_mhz: int) -> tuple[str, str]:
+    return thousands(entry["cycles"]), f"{entry['cycles'] / clock_mhz / 1000:.1f}"
 
 
 def _memory(found: dict[str, Any]) -> list[str]:
@@ -160,17 +177,28 @@ def _memory(found: dict[str, Any]) -> list[str]:
 def _note(found: dict[str, Any]) -> str:
     equal = found["equal"]
     return (
-        f"Mean over {found['images']} val images; shares of exits over {found['val_images']:,}. Instructions are not "
-        "cycles: loads, branches and slow flash take more than one each, so a board is needed for milliseconds. "
-        "Counted are issued instructions, those that an IT block skips included. What a MAC costs differs from layer "
-        "to layer (fewer channels: more loads and requantizations for each), and so does this speedup from the MACs'. "
-        f"Compiled by {found['compiler']}, counted by {found['emulator']}. Equal to TFLM's and LiteRT's reference "
-        f"kernels in every byte: {equal['early_exit'] + equal['baseline']:,} logits and features."
+        f"Mean over {found['images']} val images; shares of exits over {found['val_images']:,}. Cycles are estimated: "
+        "the timings of Arm's Cortex-M4 Technical Reference Manual, taken branches and unaligned loads counted, memory "
+        "without wait states. A board differs: flash wait states and the cache before it, bus contention. Instructions "
+        "are those issued, those that an IT block skips included. What a MAC costs differs from layer to layer (fewer "
+        "channels: more loads and requantizations for each), and so does this speedup from the MACs'. Compiled by "
+        f"{found['compiler']}, counted by {found['emulator']}. Equal to TFLM's and LiteRT's reference kernels in every "
+        f"byte: {equal['early_exit'] + equal['baseline']:,} logits and features."
     )
 
 
+def _segments(emulated: Emulated) -> dict[str, NDArray[np.float64]]:
+    """Return mean estimated cycles, mean instructions, and MACs of each segment."""
+    trace, macs = emulated.trace, np.array(emulated.network.macs, np.float64)
+    return {"cycles": trace.cycles.mean(1), "instructions": trace.instructions.mean(1), "macs": macs}
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, int]:
+    return {kind: round(float(value)) for kind, value in values.items()}
+
+
 def _sum(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
-    return {key: sum(row[key] for row in rows) for key in ("instructions", "macs")}
+    return {key: sum(row[key] for row in rows) for key in ("cycles", "instructions", "macs")}
 
 
 def _percent(share: float) -> str:
@@ -178,7 +206,7 @@ def _percent(share: float) -> str:
 
 
 def _per_mac(entry: dict[str, int]) -> str:
-    return f"{entry['instructions'] / entry['macs']:.2f}" if entry["macs"] else NOTHING
+    return f"{entry['cycles'] / entry['macs']:.2f}" if entry["macs"] else NOTHING
 
 
 def _compared(emulated: Emulated) -> int:

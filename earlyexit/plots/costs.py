@@ -1,4 +1,4 @@
-"""Draw what leaving at each exit costs: measured time, and instructions on an emulated Cortex-M4."""
+"""Draw what leaving at each exit costs: measured time, and estimated cycles of a Cortex-M4."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,19 +37,18 @@ def measured(latency: dict[str, Any], macs: Sequence[int], baseline_macs: int) -
 
 
 def emulated(report: dict[str, Any]) -> pd.DataFrame:
-    """Return the instructions of the baseline and of leaving at each exit.
+    """Return the estimated cycles of the baseline and of leaving at each exit.
 
     Args:
         report: of the emulate stage.
 
     Returns:
-        a row for the baseline, then one for each segment under its classifier's name. Columns: classifier, instructions
-        (of the segment), instructions_until (of this segment and those before), instructions_share and macs_share
-        (until there, over the baseline's), and the instructions until there by kind of layer: stem, depthwise,
-        pointwise, add, other.
+        a row for the baseline, then one for each segment under its classifier's name. Columns: classifier, cycles (of
+        the segment), cycles_until (of this segment and those before), cycles_share and macs_share (until there, over
+        the baseline's), and the cycles until there by kind of layer: stem, depthwise, pointwise, add, other.
     """
     base, layers = report["baseline"], report["layers"]
-    whole = {**base, "until": base["instructions"], "macs_until": base["macs"]}
+    whole = {**base, "cycles_until": base["cycles"], "macs_until": base["macs"]}
     entries = [("baseline", whole, layers["baseline"])]
     passed: list[dict[str, Any]] = []
     for name, entry in report["segments"].items():
@@ -58,11 +57,11 @@ def emulated(report: dict[str, Any]) -> pd.DataFrame:
     rows = [
         {
             "classifier": name,
-            "instructions": entry["instructions"],
-            "instructions_until": entry["until"],
-            "instructions_share": entry["until"] / base["instructions"],
+            "cycles": entry["cycles"],
+            "cycles_until": entry["cycles_until"],
+            "cycles_share": entry["cycles_until"] / base["cycles"],
             "macs_share": entry["macs_until"] / base["macs"],
-            **_by_kind(inside, entry["until"]),
+            **_by_kind(inside, entry["cycles_until"]),
         }
         for name, entry, inside in entries
     ]
@@ -86,7 +85,7 @@ def draw_measured(table: pd.DataFrame, latency: dict[str, Any]) -> Figure:
 
 @style.styled
 def draw_emulated(table: pd.DataFrame, report: dict[str, Any]) -> Figure:
-    """Draw the table of `emulated`, the instructions of each kind of layer in a colour of their own."""
+    """Draw the table of `emulated`, the cycles of each kind of layer in a colour of their own."""
     figure = style.figure(1.9 + 0.42 * len(table))
     axes = figure.subplots()
     begins = np.zeros(len(table))
@@ -95,18 +94,18 @@ def draw_emulated(table: pd.DataFrame, report: dict[str, Any]) -> Figure:
         _draw_bars(axes, table.index, widths, begins, colour, label=kind)
         begins += widths
     macs = [f" (MACs: {style.share(share)})" for share in table["macs_share"]]
-    _write_shares(axes, table["instructions_until"] / 1e6, "M", table["instructions_share"], macs, room=1.42)
+    _write_shares(axes, table["cycles_until"] / 1e6, "M", table["cycles_share"], macs, room=1.42)
     _name_rows(axes, table)
-    axes.set_xlabel("Instructions per image (millions)")
+    axes.set_xlabel("Estimated cycles per image (millions)")
     means = ", ".join(f"{row['speedup']:.2f}× at {name}" for name, row in report["cascade"].items())
-    subtitle = f"mean speedup {means}; n = {report['images']} images; instructions, not cycles"
-    style.headline(axes, "Emulated Cortex-M4", subtitle)
+    subtitle = f"mean speedup {means}; n = {report['images']} images; cycles estimated, no wait states"
+    style.headline(axes, "Cortex-M4, estimated", subtitle)
     style.legend(figure, axes, lambda label: label != "other", len(_SHADES))
     return figure
 
 
 def _by_kind(layers: Sequence[dict[str, Any]], total: int) -> dict[str, int]:
-    found = {name: sum(row["instructions"] for row in layers if row["kind"] == kind) for kind, name in KINDS.items()}
+    found = {name: sum(row["cycles"] for row in layers if row["kind"] == kind) for kind, name in KINDS.items()}
     return {**found, "other": total - sum(found.values())}
 
 

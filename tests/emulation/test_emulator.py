@@ -64,7 +64,10 @@ def test_counts_every_instruction(machines: tuple[Machine, SlowMachine], n: int,
         with fast.counting() as costs:
             fast.call(name, *arguments)
         assert costs[0].instructions == slow.call(name, *(argument & 0xFFFFFFFF for argument in arguments))
-        assert sum(costs[0].functions.values()) == costs[0].instructions
+        assert tuple(map(sum, zip(*costs[0].functions.values(), strict=True))) == (
+            costs[0].instructions,
+            costs[0].cycles,
+        )
 
 
 def test_knows_which_function_and_which_call(machines: tuple[Machine, SlowMachine]) -> None:
@@ -74,8 +77,10 @@ def test_knows_which_function_and_which_call(machines: tuple[Machine, SlowMachin
     assert set(costs[0].functions) == {"repeat", "deep"}
     names, counts = zip(*costs[0].calls, strict=True)
     assert names == ("deep",) * 5  # 2, 1, 0; then 1, 0
-    assert costs[0].functions["deep"] == slow.call("deep", 2) + slow.call("deep", 1)
-    assert sum(counts) < costs[0].instructions  # what comes before the first call is nobody's
+    assert costs[0].functions["deep"].instructions == slow.call("deep", 2) + slow.call("deep", 1)
+    assert (
+        sum(count.instructions for count in counts) < costs[0].instructions
+    )  # what comes before the first call is nobody's
 
 
 def test_several_calls_add_up(machines: tuple[Machine, SlowMachine]) -> None:
@@ -162,6 +167,7 @@ def test_runs_segments_and_cascade(library: Image) -> None:
         for segment in range(3):
             place = library.symbol("arena").address if segment == 0 else 0
             assert trace.instructions[segment, number] == slow.call("ee_run_segment", segment, place, slow.exchange)
+    assert (trace.cycles > trace.instructions).all()
     assert [len(cost.calls) for cost in trace.cascade] == [outcome.exit + 1 for outcome in trace.outcomes]
     assert 0 < trace.stack < 400
 

@@ -12,6 +12,7 @@ from earlyexit.firmware import source
 from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network
 from tests.emulation import standin
+from tests.emulation.test_timings import PIECES, functions
 
 installed = pytest.mark.skipif(not qemu.available(), reason="needs qemu-system-arm")
 
@@ -38,6 +39,17 @@ def test_agrees_with_the_emulator() -> None:
     assert ours.instructions.min() > 10_000
     assert np.allclose(theirs.instructions, ours.instructions, rtol=0.01)
     assert np.allclose(theirs.cascade, [cost.instructions for cost in ours.cascade], rtol=0.01)
+
+
+@installed
+def test_agrees_on_pieces_of_assembly() -> None:
+    calls = "\n".join(f"{name}((int)memory, (int)(memory + 16), 4, (int)(memory + 32));" for name in PIECES)
+    rounds = f"static int memory[64]; for (int i = 0; i < 500; i++) {{ {calls} }} int32_t sum = 0;"
+    pieces = functions({name: piece.code for name, piece in PIECES.items()})
+    image = build({**standin.SOURCES, "sum.c": pieces + standin.KERNEL.replace("int32_t sum = 0;", rounds)})
+    ours = emulator.run(image, standin.inputs(1), standin.FEATURES)
+    theirs = qemu.run(image, standin.inputs(1))
+    assert np.allclose(theirs.instructions, ours.instructions, rtol=0.001)
 
 
 @installed

@@ -22,7 +22,7 @@ from tests.plots import results
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment) -> Path:
     """A workflow up to the stage: seven images of val, of which four are asked for."""
     monkeypatch.chdir(tmp_path)
-    params = SimpleNamespace(emulate=SimpleNamespace(images=4), budget=lambda: (65_536, 16_384))
+    params = SimpleNamespace(emulate=SimpleNamespace(images=4, refill=3, clock_mhz=80), budget=lambda: (65_536, 16_384))
     monkeypatch.setattr(stage, "load", lambda: params)
     for name, network in (("early_exit", deployed), ("baseline", baseline.network())):
         (tmp_path / "models/int8" / name).mkdir(parents=True)
@@ -45,6 +45,7 @@ def test_writes_the_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     found = read_json("reports/emulated.json")
     assert (found["images"], found["val_images"]) == (4, 60)
     assert list(found["cascade"]) == ["p50", "p75", "p95"]
+    assert found["clock_mhz"] == 80
     assert found["memory"]["early_exit"]["ram"]["total"] < 16_384
     text = Path("reports/emulated.md").read_text()
     assert text == report.markdown(found)
