@@ -13,27 +13,45 @@
 
 #include <stdint.h>
 
+/* TensorFlow Lite's numbers of an output channel that no line serves: bias, multiplier, shift; see ee_window. */
+typedef struct {
+    int32_t bias;        /* what the input's zero point takes away is in it */
+    uint32_t multiplier; /* twice TensorFlow Lite's: 2^31 to 2^32 - 1, or 0 */
+    uint16_t channel;
+    int8_t shift;        /* to the right; negative: to the left, before the multiplication */
+} ee_exact;
+
 /*
- * A convolution, pointwise convolution, fully connected layer or depthwise convolution:
- *     output = clip(round(sum * multiplier / 2^32 / 2^shift) + out_zero_point)
- * with sum = bias + weights * input; what the input's zero point takes away is in the bias, and padding has its value.
+ * A convolution, pointwise convolution, fully connected layer or depthwise convolution. Padding has the input's zero
+ * point. Sums become outputs by a line that gives TensorFlow Lite's bytes for every sum that can occur:
+ *     sum = start + 2^8 * (weights * input)
+ *     output = clip((round(sum * multiplier / 2^32) + offset - (sum < 0 ? step : 0)) / 2^shift)
+ * Without an activation function that cuts at zero, each channel has an offset and a step. With one, the output's zero
+ * point is -128, the layer is `rectified`: its offset is (2 * -128 + 1) * 2^(shift - 1) and there is no step.
+ *
+ * `weights` has for two output channels, a and b: their starts; for each four inputs of the window (in rows, columns,
+ * channels; filled up with zeros) the weights a0 b0 a2 b2 a1 b1 a3 b3; a's multiplier, offset and step, then b's. A
+ * missing last channel is all zeros. Depthwise: for each channel the start, the rows of weights, each with one to four
+ * bytes behind, and multiplier, offset and step. The first byte behind says by how many more bits than 8 the sum is
+ * moved up.
  */
 typedef struct {
-    const int8_t *weights;       /* [out][rows][columns][in] and 3 bytes more; depthwise: [channels][rows][columns] */
-    const int32_t *bias;         /* one an output channel, and so the two below */
-    const uint32_t *multipliers; /* twice TensorFlow Lite's: 2^31 to 2^32 - 1, or 0 */
-    const int8_t *shifts;        /* to the right; negative: to the left, before the multiplication */
+    const int8_t *weights;  /* aligned to 4 bytes */
+    const ee_exact *exact;  /* in the order of channels; an odd number's last is always here, depthwise excepted */
     uint16_t in_height, in_width, in_channels;
     uint16_t out_height, out_width, out_channels;
     uint8_t kernel_height, kernel_width;
     uint8_t stride_y, stride_x;
     uint8_t pad_top, pad_left;
     int8_t in_zero_point, out_zero_point;
-    int8_t low, high;            /* what the activation function leaves */
-    uint8_t fast;                /* 1: shifts are 1 to 22 and sums less than 2^30, as the DSP code needs */
-    uint8_t band;                /* depthwise: rows of output that are computed from one filling of scratch memory */
-    uint16_t row;                /* depthwise: values of a row in scratch memory, padding included, even */
+    int8_t low, high;       /* what the activation function leaves */
+    uint8_t shift;          /* EE_RECTIFIED_SHIFT where the output's zero point is -128 */
+    uint8_t band;           /* depthwise: rows of output that are computed from one filling of scratch memory */
+    uint16_t exacts;
+    uint16_t row;           /* depthwise: values of a row in scratch memory, padding included, even */
 } ee_window;
+
+#define EE_RECTIFIED_SHIFT 12
 
 /*
  * Sum of two activations, a having the greater scale, if one is greater: b is brought to a's scale with 19 bits more,

@@ -1,0 +1,144 @@
+"""Requantization of a window layer by a straight line, with TensorFlow Lite's bytes for every sum that can occur.
+
+TensorFlow Lite rounds a sum twice. An output has 256 values, so this maps sums to outputs by a staircase of at most 255
+steps. Here a line is searched for each output channel that, rounded once, climbs each step at the same sum:
+
+    sum = start + 2^scale * (weights * input, added up)
+    output = clip((round(sum * multiplier / 2^32) + offset - (step where sum is negative)) / 2^shift)
+
+Activations are moved up by 8 bits, which costs the DSP code nothing; the bits below the bias place the line finely.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from earlyexit.firmware.layers import Depthwise, Window
+
+RECTIFIED_SHIFT = 12  # EE_RECTIFIED in ee_kernels.c: of layers with zero point -128, where only positive sums matter
+_MOST_SIGNED_SHIFT = 20  # of all others, which have their own
+SCALE = 8  # bits by which sums are moved up at least
+_MORE = 6  # bits more by which weights of a depthwise convolution may be moved up: they are widened to 16 bits anyway
+_DEEPEST = 22  # shift of TensorFlow Lite's: more does not fit into the 64 bits below
+_TRIES = 97  # multipliers about the nearest
+_APART = 4  # how many of them lie between two that differ by a unit at the furthest sum
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """The lines of a layer; int64 and bool arrays, one value a channel.
+
+    Attributes:
+        rectified: whether the zero point is -128, so that only sums above 0 count; the shift is RECTIFIED_SHIFT then.
+        shift: of all channels.
+        scales, starts, multipliers, offsets, steps: see above; rectified offsets are equal, and steps 0.
+        constant: whether the channel has one output for all inputs; its weights count as zeros then.
+        exact: whether the line gives TensorFlow Lite's bytes; the other channels need its arithmetic.
+    """
+
+    rectified: bool
+    shift: int
+    scales: np.ndarray
+    starts: np.ndarray
+    multipliers: np.ndarray
+    offsets: np.ndarray
+    steps: np.ndarray
+    constant: np.ndarray
+    exact: np.ndarray
+
+
+@lru_cache(maxsize=256)
+def lines(layer: Window) -> Lines:
+    """Return the lines of the layer's channels."""
+    rectified = layer.zero_point == -128
+    shift = RECTIFIED_SHIFT if rectified else int(np.clip(7 - layer.shifts.max(), 1, _MOST_SIGNED_SHIFT))
+    wide = layer.weights.astype(np.int64)
+    axes = (0, 1) if isinstance(layer, Depthwise) else (1, 2, 3)
+    up, down = np.maximum(wide, 0).sum(axes), np.minimum(wide, 0).sum(axes)
+    lows, highs = layer.bias + 127 * down - 128 * up, layer.bias + 127 * up - 128 * down
+    scales = range(SCALE, SCALE + 1 + (_MORE if isinstance(layer, Depthwise) else 0))
+    columns = (x.tolist() for x in (layer.multipliers, -layer.shifts, layer.bias, lows, highs))
+    found = [_line(_Channel(layer.zero_point, shift, *channel), scales) for channel in zip(*columns, strict=True)]
+    arrays = np.array(found, np.int64).reshape(-1, 7).T
+    return Lines(rectified, shift, *arrays[:5], *arrays[5:].astype(bool))
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """TensorFlow Lite's numbers of a channel, `right` the shift to the right, and the range of its sums."""
+
+    zero_point: int
+    shift: int
+    multiplier: int
+    right: int
+    bias: int
+    low: int
+    high: int
+
+
+def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
+    """Return scale, start, multiplier, offset, step, whether the channel is constant, and whether the line is exact."""
+    c = channel
+    offset = (2 * c.zero_point + 1) << (c.shift - 1)
+    inexact = (SCALE, 0, 0, offset, 0, 0, 0)
+    if not -(2**31) <= c.low << max(-c.right, 0) <= c.high << max(-c.right, 0) < 2**31:
+        return inexact
+    least, most = (_output(total, c.multiplier, c.right, c.zero_point) for total in (c.low, c.high))
+    if least == most:
+        return SCALE, (least - c.zero_point) << (c.shift + 2), 2**30, offset, 0, 1, 1
+    furthest = max(abs(c.low), abs(c.high))
+    if c.right > _DEEPEST or furthest * c.multiplier * 2.0 ** (c.shift - c.right - 31) + 2.0 ** (c.shift + 9) >= 2**31:
+        return inexact
+    signed = c.zero_point != -128
+    step = round(2.0 ** (c.shift - c.right)) if signed else 0
+    levels, sums = _staircase(c)
+    goal = (levels << (32 + c.shift)) - (1 << 31)
+    for scale in scales:
+        if furthest << scale >= 2**31:
+            continue
+        nominal = round(c.multiplier * 2.0 ** (c.shift + 1 - scale - c.right))
+        apart = max(1, nominal // (_APART * furthest << scale))
+        for number in range(_TRIES):
+            multiplier = nominal + (-1) ** number * ((number + 1) // 2) * apart
+            moved = offset + (number % 16 - 8 if signed and number else 0)
+            if not 0 < multiplier < 2**31:
+                continue
+            # The line must reach a level at its sum, and not at the one before.
+            rest = goal - (moved << 32)
+            lower = int((rest + np.where(sums > 0, 0, step << 32) - (sums << scale) * multiplier).max())
+            upper = int((rest + np.where(sums > 1, 0, step << 32) - ((sums - 1) << scale) * multiplier).min())
+            start = (-(-lower // multiplier) - upper // -multiplier - 1) // 2
+            line = (scale, (c.bias << scale) + start, multiplier, moved, step)
+            if (furthest << scale) + abs(start) < 2**31 and _climbs(c, line, levels, sums):
+                return *line, 0, 1
+    return inexact
+
+
+def _climbs(channel: _Channel, line: tuple[int, ...], levels: np.ndarray, sums: np.ndarray) -> bool:
+    """Whether the line is at or above each level at its sum, and below it at the sum before."""
+    scale, start, multiplier, offset, step = line
+    for before in (False, True):
+        total = ((sums - before - channel.bias) << scale) + start
+        height = (total * multiplier + ((offset - np.where(total < 0, step, 0)) << 32) + (1 << 31)) >> 32
+        if (((height >> channel.shift) >= levels) == before).any():
+            return False
+    return True
+
+
+def _output(total: int, multiplier: int, right: int, zero_point: int) -> int:
+    """Return TensorFlow Lite's output for one sum."""
+    high = ((total << max(-right, 0)) * multiplier + 2**30) >> 31
+    mask = (1 << max(right, 0)) - 1
+    value = (high >> max(right, 0)) + ((high & mask) > (mask >> 1) + (high < 0)) + zero_point
+    return min(max(value, -128), 127)
+
+
+def _staircase(channel: _Channel) -> tuple[np.ndarray, np.ndarray]:
+    """Return the outputs that sums above the lowest, up to the highest, are the first to give, and these sums."""
+    values = np.arange(-127, 128) - channel.zero_point
+    right = channel.right
+    highs = values if right <= 0 else (values << right) - (1 << (right - 1)) + (values <= 0)
+    sums = -((-(highs << 31) + (1 << 30)) // (channel.multiplier << max(-right, 0)))
+    inside = (sums > channel.low) & (sums <= channel.high)
+    return (values + channel.zero_point)[inside], sums[inside]
