@@ -9,11 +9,10 @@ from earlyexit.firmware.layers import Add, Conv, Dense, Depthwise, Layer, Mean, 
 
 _COLUMNS = 110
 _DEEPEST_FAST_SHIFT = 22  # a zero point shifted further does not fit into 32 bits
-_SHORT_LINE = 12  # bytes that may be written behind a window: EE_SHORT in ee_kernels.c
 _BAND_BYTES = 2400  # of scratch memory for a depthwise convolution, where one row of output needs no more
 _PITCHES = (112, 508)  # bytes of a row of it: EE_NEAR and EE_FAR in ee_kernels.c
 _EXACT = np.dtype([("bias", "<i4"), ("multiplier", "<u4"), ("channel", "<u2"), ("shift", "i1"), ("pad", "u1")])
-_FLASH_BYTES = {"ee_window": 36, "ee_sum": 20, "ee_pool": 12}  # of the descriptions on a 32-bit target
+_FLASH_BYTES = {"ee_window": 40, "ee_sum": 20, "ee_pool": 12}  # of the descriptions on a 32-bit target
 _FUNCTIONS: dict[type[Layer], str] = {
     Conv: "ee_convolution",
     Pointwise: "ee_pointwise",
@@ -65,8 +64,8 @@ def scratch_bytes(layer: Layer) -> int:
     if isinstance(layer, Depthwise):
         return _planes_bytes(layer, _band(layer))
     groups = -(-int(layer.weights[0].size) // 4)
-    # Four pixels as 16-bit numbers, and the windows that these come from.
-    return 32 * groups + (16 * groups + _SHORT_LINE if isinstance(layer, Conv) else 0)
+    # Four pixels as 16-bit numbers, and a window as bytes.
+    return 32 * groups + (4 * groups if isinstance(layer, Conv) else 0)
 
 
 def leads(layer: Layer) -> dict[int, int]:
@@ -130,7 +129,11 @@ def _paired_stream(weights: np.ndarray, found: requantization.Lines) -> np.ndarr
     count, depth = len(weights), int(weights[0].size)
     pairs, groups = -(-count // 2), -(-depth // 4)
     padded = np.zeros((2 * pairs, 4 * groups), np.int8)
-    padded[:count, :depth] = weights.reshape(count, depth)
+    rows = weights.reshape(count, weights.shape[1], -1)
+    fours = rows.shape[2] // 4 * 4
+    padded[:count, :depth] = np.concatenate(
+        [rows[..., :fours].reshape(count, -1), rows[..., fours:].reshape(count, -1)], 1
+    )
     woven = padded.reshape(pairs, 2, groups, 4)[..., [0, 2, 1, 3]].transpose(0, 2, 3, 1)
     words = np.ascontiguousarray(woven).reshape(pairs, -1).view(np.uint32)
     starts, lines = (np.zeros((2 * pairs, values.shape[1]), np.uint32) for values in _line_words(found))
@@ -172,6 +175,7 @@ def _window_fields(layer: Window, name: str) -> dict[str, object]:
         "low": layer.low,
         "high": layer.high,
         "shift": requantization.lines(layer).shift,
+        "rectified": int(requantization.lines(layer).rectified),
         "band": band,
         "exacts": exact,
         "row": row,
@@ -209,7 +213,9 @@ def _planes_bytes(layer: Depthwise, band: int) -> int:
     """Bytes of four channels' rows as 16-bit numbers, side by side where they are short; of one as bytes at least."""
     row, held = _row(layer), (band - 1) * layer.stride[0] + int(layer.weights.shape[0])
     pitch = next((pitch for pitch in _PITCHES if 2 * row <= pitch), None)
-    fast = layer.zero_point == -128 and layer.weights.shape[:2] == (3, 3) and layer.stride in ((1, 1), (2, 2))
+    fast = (
+        requantization.lines(layer).rectified and layer.weights.shape[:2] == (3, 3) and layer.stride in ((1, 1), (2, 2))
+    )
     if pitch is None or not fast:
         return -(-held * row // 4) * 4
     beside = next(count for count in (4, 2, 1) if 2 * count * row <= pitch)

@@ -16,8 +16,8 @@ import numpy as np
 
 from earlyexit.firmware.layers import Depthwise, Window
 
-RECTIFIED_SHIFT = 12  # EE_RECTIFIED in ee_kernels.c: of layers with zero point -128, where only positive sums matter
-_MOST_SIGNED_SHIFT = 20  # of all others, which have their own
+RECTIFIED_SHIFT = 12  # EE_RECTIFIED_SHIFT in ee_kernels.h
+_MOST_SIGNED_SHIFT = 20  # of layers that are not rectified
 SCALE = 8  # bits by which sums are moved up at least
 _MORE = 6  # bits more by which weights of a depthwise convolution may be moved up: they are widened to 16 bits anyway
 _DEEPEST = 22  # shift of TensorFlow Lite's: more does not fit into the 64 bits below
@@ -30,9 +30,9 @@ class Lines:
     """The lines of a layer; int64 and bool arrays, one value a channel.
 
     Attributes:
-        rectified: whether the zero point is -128, so that only sums above 0 count; the shift is RECTIFIED_SHIFT then.
+        rectified: whether the shift is RECTIFIED_SHIFT, all offsets are equal, and all steps 0.
         shift: of all channels.
-        scales, starts, multipliers, offsets, steps: see above; rectified offsets are equal, and steps 0.
+        scales, starts, multipliers, offsets, steps: see above.
         constant: whether the channel has one output for all inputs; its weights count as zeros then.
         exact: whether the line gives TensorFlow Lite's bytes; the other channels need its arithmetic.
     """
@@ -51,17 +51,23 @@ class Lines:
 @lru_cache(maxsize=256)
 def lines(layer: Window) -> Lines:
     """Return the lines of the layer's channels."""
-    rectified = layer.zero_point == -128
-    shift = RECTIFIED_SHIFT if rectified else int(np.clip(7 - layer.shifts.max(), 1, _MOST_SIGNED_SHIFT))
     wide = layer.weights.astype(np.int64)
     axes = (0, 1) if isinstance(layer, Depthwise) else (1, 2, 3)
     up, down = np.maximum(wide, 0).sum(axes), np.minimum(wide, 0).sum(axes)
     lows, highs = layer.bias + 127 * down - 128 * up, layer.bias + 127 * up - 128 * down
     scales = range(SCALE, SCALE + 1 + (_MORE if isinstance(layer, Depthwise) else 0))
-    columns = (x.tolist() for x in (layer.multipliers, -layer.shifts, layer.bias, lows, highs))
-    found = [_line(_Channel(layer.zero_point, shift, *channel), scales) for channel in zip(*columns, strict=True)]
-    arrays = np.array(found, np.int64).reshape(-1, 7).T
-    return Lines(rectified, shift, *arrays[:5], *arrays[5:].astype(bool))
+    # A multiplier has 31 bits, so the largest factors limit the shift, unless they are so few that they count as exact.
+    rights = np.sort(-layer.shifts)
+    limits = [7 + int(rights[number]) for number in (0, len(rights) // 16)]
+    rectified = layer.zero_point == -128 and (isinstance(layer, Depthwise) or limits[1] >= RECTIFIED_SHIFT)
+    shifts = [RECTIFIED_SHIFT] if rectified else [min(max(limit, 1), _MOST_SIGNED_SHIFT) for limit in limits]
+    columns = [x.tolist() for x in (layer.multipliers, -layer.shifts, layer.bias, lows, highs)]
+    found = []
+    for shift in shifts:
+        channels = [_Channel(layer.zero_point, shift, rectified, *channel) for channel in zip(*columns, strict=True)]
+        arrays = np.array([_line(channel, scales) for channel in channels], np.int64).reshape(-1, 7).T
+        found.append(Lines(rectified, shift, *arrays[:5], *arrays[5:].astype(bool)))
+    return max(found, key=lambda one: int(one.exact.sum()))
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class _Channel:
 
     zero_point: int
     shift: int
+    rectified: bool
     multiplier: int
     right: int
     bias: int
@@ -90,8 +97,7 @@ def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
     furthest = max(abs(c.low), abs(c.high))
     if c.right > _DEEPEST or furthest * c.multiplier * 2.0 ** (c.shift - c.right - 31) + 2.0 ** (c.shift + 9) >= 2**31:
         return inexact
-    signed = c.zero_point != -128
-    step = round(2.0 ** (c.shift - c.right)) if signed else 0
+    step = 0 if c.zero_point == -128 else round(2.0 ** (c.shift - c.right))
     levels, sums = _staircase(c)
     goal = (levels << (32 + c.shift)) - (1 << 31)
     for scale in scales:
@@ -101,7 +107,7 @@ def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
         apart = max(1, nominal // (_APART * furthest << scale))
         for number in range(_TRIES):
             multiplier = nominal + (-1) ** number * ((number + 1) // 2) * apart
-            moved = offset + (number % 16 - 8 if signed and number else 0)
+            moved = offset + (number % 16 - 8 if number and not c.rectified else 0)
             if not 0 < multiplier < 2**31:
                 continue
             # The line must reach a level at its sum, and not at the one before.

@@ -25,6 +25,19 @@ static inline int32_t ee_mac(uint32_t a, uint32_t b, int32_t sum) {
     return (int32_t)((uint32_t)sum + products); /* may wrap around on the way */
 }
 
+static inline uint32_t ee_add_even(uint32_t sums, uint32_t bytes) {
+    const uint32_t values = ee_even(bytes);
+    return ee_halves(ee_low_half(sums) + ee_low_half(values), ee_high_half(sums) + ee_high_half(values));
+}
+
+static inline uint32_t ee_add_odd(uint32_t sums, uint32_t bytes) {
+    return ee_add_even(sums, bytes >> 8);
+}
+
+static inline uint32_t ee_low_high(uint32_t a, uint32_t b) {
+    return ee_halves(ee_low_half(a), ee_high_half(b));
+}
+
 static inline uint32_t ee_lows(uint32_t a, uint32_t b) {
     return ee_halves(ee_low_half(a), ee_low_half(b));
 }
@@ -89,16 +102,17 @@ static inline void ee_quad_signed(const ee_quad *quad) {
     ee_quad_any(quad, 0);
 }
 
-static inline void ee_band_any(const ee_band *band, int stride, int pitch) {
-    const int width = (int)(stride == 1 ? band->span / 2 + band->odd : band->span / 4);
+/* `two`: outputs in pairs; `odd`: one more. */
+static inline void ee_band_any(const ee_band *band, int two, int odd, int pitch) {
+    const int width = (int)(two ? band->span / 2 : band->span / 4) + odd, step = two ? 2 : 4;
     const int8_t *plane = band->plane;
     int8_t *output = band->output;
-    for (uint32_t y = 0; y < band->rows; y++, plane += band->span + 4 * band->odd + band->skip) {
+    for (uint32_t y = 0; y < band->rows; y++, plane += band->span + 4 * (uint32_t)odd + band->skip) {
         for (int x = 0; x < width; x++, output += band->channels) {
             int32_t sum = band->start;
             for (int row = 0; row < 3; row++) {
                 int16_t values[3];
-                memcpy(values, plane + row * pitch + 2 * stride * x, sizeof values);
+                memcpy(values, plane + row * pitch + step * x, sizeof values);
                 sum = ee_mac(ee_halves(values[0], values[1]), band->weights[2 * row], sum);
                 sum = ee_mac(ee_halves(0, values[2]), band->weights[2 * row + 1], sum);
             }
@@ -107,18 +121,26 @@ static inline void ee_band_any(const ee_band *band, int stride, int pitch) {
     }
 }
 
-static inline void ee_band_1_near(const ee_band *band) {
-    ee_band_any(band, 1, EE_NEAR);
+static inline void ee_band_even_near(const ee_band *band) {
+    ee_band_any(band, 1, 0, EE_NEAR);
 }
 
-static inline void ee_band_1_far(const ee_band *band) {
-    ee_band_any(band, 1, EE_FAR);
+static inline void ee_band_even_far(const ee_band *band) {
+    ee_band_any(band, 1, 0, EE_FAR);
 }
 
-static inline void ee_band_2_near(const ee_band *band) {
-    ee_band_any(band, 2, EE_NEAR);
+static inline void ee_band_odd_near(const ee_band *band) {
+    ee_band_any(band, 1, 1, EE_NEAR);
 }
 
-static inline void ee_band_2_far(const ee_band *band) {
-    ee_band_any(band, 2, EE_FAR);
+static inline void ee_band_odd_far(const ee_band *band) {
+    ee_band_any(band, 1, 1, EE_FAR);
+}
+
+static inline void ee_band_halved_near(const ee_band *band) {
+    ee_band_any(band, 0, 0, EE_NEAR);
+}
+
+static inline void ee_band_halved_far(const ee_band *band) {
+    ee_band_any(band, 0, 0, EE_FAR);
 }

@@ -1,6 +1,7 @@
 /* See ee_kernels.h. Tests check every kernel against TensorFlow Lite Micro, with and without the DSP code. */
 #include "ee_kernels.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* Right shifts of negative numbers must keep the sign; C leaves that to the compiler. */
@@ -35,11 +36,12 @@ typedef struct {
     const int8_t *weights;
 } ee_quad;
 
-/* A channel's rows in scratch memory, and what becomes of them; see ee_band_1_near. */
+/* A channel's rows in scratch memory, and what becomes of them; see ee_band_even_near. */
 typedef struct {
     int32_t multiplier, offset, start;
     uint32_t span, skip; /* bytes that a row of output goes on, and from its end to the next one's begin */
-    uint32_t rows, odd;  /* odd: a row ends with a single output (stride 1) */
+    uint32_t rows;
+    uint32_t begin;      /* for the assembly's use */
     uint32_t weights[6]; /* (w0, w1), (w1, w2) of each row */
     const int8_t *plane;
     int8_t *output;
@@ -70,6 +72,19 @@ static inline uint32_t ee_odd(uint32_t bytes) {
     return halves;
 }
 
+/* Bytes 0 and 2, or 1 and 3, added to two 16-bit numbers. */
+static inline uint32_t ee_add_even(uint32_t sums, uint32_t bytes) {
+    uint32_t halves;
+    __asm__("sxtab16 %0, %1, %2" : "=r"(halves) : "r"(sums), "r"(bytes));
+    return halves;
+}
+
+static inline uint32_t ee_add_odd(uint32_t sums, uint32_t bytes) {
+    uint32_t halves;
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(halves) : "r"(sums), "r"(bytes));
+    return halves;
+}
+
 /* sum + both products of a's and b's halves */
 static inline int32_t ee_mac(uint32_t a, uint32_t b, int32_t sum) {
     int32_t result;
@@ -81,6 +96,13 @@ static inline int32_t ee_mac(uint32_t a, uint32_t b, int32_t sum) {
 static inline uint32_t ee_lows(uint32_t a, uint32_t b) {
     uint32_t halves;
     __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(halves) : "r"(a), "r"(b));
+    return halves;
+}
+
+/* a's lower half below b's upper half. */
+static inline uint32_t ee_low_high(uint32_t a, uint32_t b) {
+    uint32_t halves;
+    __asm__("pkhtb %0, %1, %2" : "=r"(halves) : "r"(b), "r"(a));
     return halves;
 }
 
@@ -134,6 +156,7 @@ static inline int32_t ee_away(int32_t x) {
     "ldr r12, [r1, #-8]\n ldr lr, [r1, #-4]\n"                                                                     \
     "smlad r4, r12, r11, r4\n smlad r8, r12, r10, r8\n smlad r5, lr, r11, r5\n smlad r9, lr, r10, r9\n"
 #define EE_STEP_BYTES "60"
+#define EE_STEPS EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP
 /* The first one begins with the starts, which lie in r5 and r9. */
 #define EE_FIRST_STEP                                                                                                  \
     "ldr.w r5, [r0], #4\n ldr.w r9, [r0], #4\n"                                                                        \
@@ -148,7 +171,7 @@ static inline int32_t ee_away(int32_t x) {
             "adr.w r9, 2f\n mov r10, #" EE_STEP_BYTES "\n mls r9, r6, r10, r9\n orr r6, r9, #1\n"                        \
             "stm sp, {r1-r7}\n mov r0, r8\n"                                                                           \
             "1:\n" EE_FIRST_STEP "ldr.w pc, [sp, #20]\n"                                                               \
-            "3:\n" EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP                                     \
+            "3:\n" EE_STEPS EE_STEPS                                     \
             "2: ldr r10, [sp, #4]\n cmp r1, r10\n bne.w 3b\n" finish                                                  \
             "add r10, r1, lr\n add r11, r10, lr\n add r12, r11, lr\n"                                                  \
             "strb r2, [r1]\n strb r6, [r1, #1]\n strb.w r3, [r10]\n strb.w r7, [r10, #1]\n"                            \
@@ -184,7 +207,7 @@ EE_ASSEMBLY ee_quad_signed(const ee_quad *quad EE_UNNAMED) {
 
 /*
  * A row of a 3x3 window's output from pairs of values in r10 and r11. r0 plane, r1 output, r2-r7 weights, r8 and r9 sums,
- * r12 channels, lr the plane's end. On the stack: 0 multiplier, 4 offset, 8 start, 12 span, 16 skip, 20 rows, 24 odd.
+ * r12 channels, lr the plane's end. On the stack: 0 multiplier, 4 offset, 8 start, 12 span, 16 skip, 20 rows, 24 where a row begins.
  */
 #define EE_TWO(a, b)                                                                                                   \
     "smlad r8, r10, " a ", r8\n smlatb r9, r10, " a ", r9\n smlabt r8, r11, " b ", r8\n smlad r9, r11, " b ", r9\n"
@@ -201,30 +224,38 @@ EE_ASSEMBLY ee_quad_signed(const ee_quad *quad EE_UNNAMED) {
     "ldrd r10, r11, [r0, #" third "]\n" EE_ONE("r6", "r7")                                                             \
     "ldrd r10, r11, [sp]\n add r0, #4\n smmlar r8, r8, r10, r11\n ssat r8, #8, r8, asr #12\n"                          \
     "strb.w r8, [r1]\n add r1, r12\n"
-#define EE_ROWS(two, rest)                                                                                             \
-    __asm__("push {r4-r11, lr}\n sub sp, #28\n ldm r0!, {r1-r7}\n stm sp, {r1-r7}\n"                                   \
-            "ldm r0, {r2-r10}\n mov r0, r8\n mov r1, r9\n mov r12, r10\n"                                              \
-            "1: ldr.w lr, [sp, #12]\n tst lr, #4\n add lr, r0\n bne.w 3f\n cmp r0, lr\n beq.w 4f\n"                     \
-            "2:\n" two "3:\n" two "cmp r0, lr\n bne.w 2b\n"                                                           \
-            "4:\n" rest                                                                                                \
-            "ldr.w r10, [sp, #16]\n ldr.w r11, [sp, #20]\n add r0, r10\n subs r11, #1\n str.w r11, [sp, #20]\n bne.w 1b\n" \
+/* Outputs `one` by one, an even number of them from 2 on, an odd one from 3 on; then `rest`; and on to the next row. */
+#define EE_ROWS(one, rest)                                                                                             \
+    __asm__("push {r4-r11, lr}\n sub sp, #28\n ldm r0!, {r1-r7}\n"                                                     \
+            "adr.w r8, 2f\n adr.w r9, 3f\n tst r4, #4\n it ne\n movne r8, r9\n orr r7, r8, #1\n"                          \
+            "stm sp, {r1-r7}\n ldm r0, {r2-r10}\n mov r0, r8\n mov r1, r9\n mov r12, r10\n"                              \
+            "ldr.w lr, [sp, #12]\n add lr, r0\n ldr.w pc, [sp, #24]\n"                                                 \
+            ".p2align 2\n2:\n" one ".p2align 2\n3:\n" one "cmp r0, lr\n bne.w 2b\n" rest                              \
+            "ldr.w r10, [sp, #16]\n ldr.w r11, [sp, #20]\n ldr.w lr, [sp, #12]\n"                                       \
+            "add r0, r10\n add lr, r0\n subs r11, #1\n str.w r11, [sp, #20]\n it ne\n ldrne.w pc, [sp, #24]\n"           \
             "add sp, #28\n pop {r4-r11, pc}\n")
-#define EE_ODD(second, third)                                                                                          \
-    "ldr.w r10, [sp, #24]\n cmp r10, #0\n beq.w 5f\n" EE_SINGLE(second, third) "5:\n"
 
-EE_ASSEMBLY ee_band_1_near(const ee_band *band EE_UNNAMED) {
-    EE_ROWS(EE_PAIR("112", "224"), EE_ODD("112", "224"));
+EE_ASSEMBLY ee_band_even_near(const ee_band *band EE_UNNAMED) {
+    EE_ROWS(EE_PAIR("112", "224"), "");
 }
 
-EE_ASSEMBLY ee_band_1_far(const ee_band *band EE_UNNAMED) {
-    EE_ROWS(EE_PAIR("508", "1016"), EE_ODD("508", "1016"));
+EE_ASSEMBLY ee_band_even_far(const ee_band *band EE_UNNAMED) {
+    EE_ROWS(EE_PAIR("508", "1016"), "");
 }
 
-EE_ASSEMBLY ee_band_2_near(const ee_band *band EE_UNNAMED) {
+EE_ASSEMBLY ee_band_odd_near(const ee_band *band EE_UNNAMED) {
+    EE_ROWS(EE_PAIR("112", "224"), EE_SINGLE("112", "224"));
+}
+
+EE_ASSEMBLY ee_band_odd_far(const ee_band *band EE_UNNAMED) {
+    EE_ROWS(EE_PAIR("508", "1016"), EE_SINGLE("508", "1016"));
+}
+
+EE_ASSEMBLY ee_band_halved_near(const ee_band *band EE_UNNAMED) {
     EE_ROWS(EE_SINGLE("112", "224"), "");
 }
 
-EE_ASSEMBLY ee_band_2_far(const ee_band *band EE_UNNAMED) {
+EE_ASSEMBLY ee_band_halved_far(const ee_band *band EE_UNNAMED) {
     EE_ROWS(EE_SINGLE("508", "1016"), "");
 }
 #endif
@@ -273,9 +304,8 @@ static int8_t ee_exact_output(const ee_window *layer, const ee_exact *exact, int
 
 /* Sum to output by the line, in ordinary C. `line` is where the multiplier lies, with offset and step behind. */
 static int8_t ee_line_output(const ee_window *layer, const int8_t *line, int32_t sum) {
-    const int rectified = layer->out_zero_point == -128;
     int32_t offset = (2 * layer->out_zero_point + 1) * ((int32_t)1 << (layer->shift - 1));
-    if (!rectified) {
+    if (!layer->rectified) {
         offset = (int32_t)ee_load(line + 4) - (sum < 0 ? (int32_t)ee_load(line + 8) : 0);
     }
     const int64_t product = (int64_t)sum * (int32_t)ee_load(line) + ((int64_t)1 << 31);
@@ -284,7 +314,7 @@ static int8_t ee_line_output(const ee_window *layer, const int8_t *line, int32_t
 
 /* Bytes of multiplier, offset and step. */
 static int ee_line_bytes(const ee_window *layer) {
-    return layer->out_zero_point == -128 ? 4 : 12;
+    return layer->rectified ? 4 : 12;
 }
 
 static size_t ee_out_size(const ee_window *layer) {
@@ -311,39 +341,47 @@ static int ee_pair_bytes(const ee_window *layer) {
     return 8 + 8 * ee_groups(layer) + 2 * ee_line_bytes(layer);
 }
 
-/*
- * Copy the window of an output pixel, in the order of the weights. Behind it as many bytes as a short line has may be
- * overwritten; three channels make the lines of the first layer that short.
- */
-#define EE_SHORT 12
-EE_APART void ee_gather(const ee_window *layer, const int8_t *input, int pixel, int8_t *patch) {
-    const int channels = layer->in_channels, rows = layer->kernel_height, width = layer->in_width;
-    const int y = pixel / layer->out_width * layer->stride_y - layer->pad_top;
-    const int x = pixel % layer->out_width * layer->stride_x - layer->pad_left;
-    const int line = layer->kernel_width * channels;
-    if (x >= 0 && y >= 0 && x + layer->kernel_width <= width && y + rows <= layer->in_height) {
-        const int pitch = width * channels;
-        const int8_t *from = input + y * pitch + x * channels, *end = from + rows * pitch;
-        if (line <= EE_SHORT && (layer->in_height - y - rows + 1) * pitch - x * channels >= EE_SHORT) {
-            EE_ROLLED for (; from < end; patch += line, from += pitch) {
-                /* More than the line, but within the input. */
-                ee_store(patch, ee_load(from));
-                ee_store(patch + 4, ee_load(from + 4));
-                ee_store(patch + 8, ee_load(from + 8));
-            }
-            return;
-        }
-        EE_ROLLED for (; from < end; patch += line, from += pitch) {
-            ee_copy(patch, from, line);
-        }
-        return;
+/* Where the window of an output pixel begins in the input. */
+typedef struct {
+    int y, x;
+} ee_corner;
+
+static ee_corner ee_first_corner(const ee_window *layer) {
+    const ee_corner corner = {-layer->pad_top, -layer->pad_left};
+    return corner;
+}
+
+static void ee_next_corner(const ee_window *layer, ee_corner *corner) {
+    corner->x += layer->stride_x;
+    if (corner->x == layer->out_width * layer->stride_x - layer->pad_left) {
+        corner->x = -layer->pad_left;
+        corner->y += layer->stride_y;
     }
-    memset(patch, layer->in_zero_point, (size_t)(rows * line));
-    const int left = x < 0 ? 0 : x;
-    const int right = x + layer->kernel_width < width ? x + layer->kernel_width : width;
-    for (int row = y < 0 ? 0 : y; row < y + rows && row < layer->in_height; row++) {
-        ee_copy(patch + (row - y) * line + (left - x) * channels, input + (row * width + left) * channels,
-                (right - left) * channels);
+}
+
+static int ee_is_inside(const ee_window *layer, ee_corner corner) {
+    return corner.x >= 0 && corner.y >= 0 && corner.x + layer->kernel_width <= layer->in_width &&
+           corner.y + layer->kernel_height <= layer->in_height;
+}
+
+/* Copy a window in the order of the weights. */
+EE_APART void ee_gather(const ee_window *layer, const int8_t *input, ee_corner corner, int8_t *patch) {
+    const int channels = layer->in_channels, rows = layer->kernel_height, width = layer->in_width;
+    const int line = layer->kernel_width * channels, fours = line & ~3;
+    const int left = corner.x < 0 ? 0 : corner.x;
+    const int right = corner.x + layer->kernel_width < width ? corner.x + layer->kernel_width : width;
+    const int begin = (left - corner.x) * channels, end = (right - corner.x) * channels;
+    const int middle = begin > fours ? begin : end < fours ? end : fours;
+    int8_t *rest = patch + rows * fours - fours;
+    if (!ee_is_inside(layer, corner)) {
+        memset(patch, layer->in_zero_point, (size_t)(rows * line));
+    }
+    for (int row = corner.y; row < corner.y + rows; row++, patch += fours, rest += line - fours) {
+        if (row >= 0 && row < layer->in_height) {
+            const int8_t *from = input + (row * width + left) * channels - begin;
+            ee_copy(patch + begin, from + begin, middle - begin);
+            ee_copy(rest + middle, from + middle, end - middle);
+        }
     }
 }
 
@@ -377,9 +415,11 @@ static void ee_pixel(const ee_window *layer, const int8_t *patch, int8_t *output
 
 static void ee_convolution_plain(const ee_window *layer, const int8_t *input, int8_t *output, int8_t *patch) {
     const int pixels = layer->out_height * layer->out_width;
+    ee_corner corner = ee_first_corner(layer);
     memset(patch, 0, (size_t)(4 * ee_groups(layer)));
     for (int pixel = 0; pixel < pixels; pixel++, output += layer->out_channels) {
-        ee_gather(layer, input, pixel, patch);
+        ee_gather(layer, input, corner, patch);
+        ee_next_corner(layer, &corner);
         ee_pixel(layer, patch, output);
     }
 }
@@ -414,9 +454,9 @@ static inline void ee_widen_group(uint32_t a, uint32_t b, uint32_t c, uint32_t d
     group[4] = ee_odd_up(a), group[5] = ee_odd_up(b), group[6] = ee_odd_up(c), group[7] = ee_odd_up(d);
 }
 
-/* Widen four rows of `depth` bytes, `pitch` bytes from one to the next, to a block. */
-EE_APART void ee_widen4(const int8_t *rows, int depth, int pitch, uint32_t *block) {
-    const int8_t *a = rows, *b = a + pitch, *c = b + pitch, *d = c + pitch;
+/* Widen four rows of `depth` bytes to a block. */
+EE_APART void ee_widen4(const int8_t *rows, int depth, uint32_t *block) {
+    const int8_t *a = rows, *b = a + depth, *c = b + depth, *d = c + depth;
     int left = depth;
     for (; left >= 4; left -= 4, a += 4, b += 4, c += 4, d += 4, block += 8) {
         ee_widen_group(ee_load(a), ee_load(b), ee_load(c), ee_load(d), block);
@@ -424,6 +464,38 @@ EE_APART void ee_widen4(const int8_t *rows, int depth, int pitch, uint32_t *bloc
     if (left > 0) {
         ee_widen_group(ee_load_some(a, left), ee_load_some(b, left), ee_load_some(c, left), ee_load_some(d, left),
                        block);
+    }
+}
+
+/* Widen a window of 3x3 pixels of three channels within the input, to a pixel's place in a block. */
+EE_INLINE void ee_widen_9x3(const int8_t *from, int pitch, uint32_t *block) {
+    uint32_t rest[3];
+    for (int row = 0; row < 3; row++, from += pitch, block += 16) {
+        const uint32_t a = ee_load(from), b = ee_load(from + 4);
+        rest[row] = (uint8_t)from[8];
+        block[0] = ee_even_up(a), block[4] = ee_odd_up(a);
+        block[8] = ee_even_up(b), block[12] = ee_odd_up(b);
+    }
+    block[0] = rest[0] << 8 | rest[2] << 24;
+    block[4] = rest[1] << 8;
+}
+
+/* Widen the windows of four pixels to a block. */
+EE_APART void ee_gather4(const ee_window *layer, const int8_t *input, ee_corner *corner, uint32_t *block,
+                         int8_t *patch) {
+    const int pitch = layer->in_width * layer->in_channels, groups = ee_groups(layer);
+    const int small = layer->in_channels == 3 && layer->kernel_width == 3 && layer->kernel_height == 3;
+    for (int pixel = 0; pixel < 4; pixel++, block++) {
+        if (small && ee_is_inside(layer, *corner)) {
+            ee_widen_9x3(input + corner->y * pitch + corner->x * 3, pitch, block);
+        } else {
+            ee_gather(layer, input, *corner, patch);
+            for (int i = 0; i < groups; i++) {
+                const uint32_t bytes = ee_load(patch + 4 * i);
+                block[8 * i] = ee_even_up(bytes), block[8 * i + 4] = ee_odd_up(bytes);
+            }
+        }
+        ee_next_corner(layer, corner);
     }
 }
 
@@ -444,6 +516,21 @@ EE_APART void ee_exact_pixels(const ee_window *layer, const uint32_t *block, int
     }
 }
 
+/* Add the products of a pixel with two channels' weights; return where these end. */
+static inline const int8_t *ee_dot1(const int8_t *weights, const uint32_t *at, const uint32_t *end, int32_t *a,
+                                    int32_t *b) {
+    int32_t first = *a, second = *b;
+    for (; at < end; at += 2, weights += 8) {
+        const uint32_t evens = ee_load(weights), odds = ee_load(weights + 4), x = at[0], y = at[1];
+        first = ee_mac(x, ee_even(evens), first);
+        second = ee_mac(x, ee_odd(evens), second);
+        first = ee_mac(y, ee_even(odds), first);
+        second = ee_mac(y, ee_odd(odds), second);
+    }
+    *a = first, *b = second;
+    return weights;
+}
+
 /* All channels of one pixel. The row is widened first: the output may overwrite it. */
 EE_APART void ee_pixel1(const ee_window *layer, const int8_t *row, int depth, uint32_t *block, int8_t *output) {
     uint32_t *at = block;
@@ -454,18 +541,11 @@ EE_APART void ee_pixel1(const ee_window *layer, const int8_t *row, int depth, ui
     }
     const uint32_t *const end = at;
     const int8_t *weights = layer->weights;
-    const int rectified = layer->out_zero_point == -128, shift = layer->shift;
+    const int rectified = layer->rectified, shift = layer->shift;
     int32_t offset = -255 * ((int32_t)1 << (EE_RECTIFIED_SHIFT - 1));
     for (int channel = layer->out_channels; channel > 1; channel -= 2) {
         int32_t a = (int32_t)ee_load(weights), b = (int32_t)ee_load(weights + 4);
-        weights += 8;
-        for (at = block; at < end; at += 2, weights += 8) {
-            const uint32_t evens = ee_load(weights), odds = ee_load(weights + 4);
-            a = ee_mac(at[0], ee_even(evens), a);
-            b = ee_mac(at[0], ee_odd(evens), b);
-            a = ee_mac(at[1], ee_even(odds), a);
-            b = ee_mac(at[1], ee_odd(odds), b);
-        }
+        weights = ee_dot1(weights + 8, block, end, &a, &b);
         for (int i = 0; i < 2; i++, a = b) {
             const int32_t multiplier = (int32_t)ee_load(weights);
             weights += 4;
@@ -484,41 +564,44 @@ static void ee_convolution_dsp(const ee_window *layer, const int8_t *input, int8
     const int pixels = layer->out_height * layer->out_width, channels = layer->out_channels;
     const int groups = ee_groups(layer);
     const int depth = layer->kernel_height * layer->kernel_width * layer->in_channels;
-    const int pitch = pointwise ? depth : 4 * groups;
-    const int rectified = layer->out_zero_point == -128;
-    int8_t *const patches = (int8_t *)(scratch + 8 * groups);
-    int8_t *out = output;
+    int8_t *const patch = (int8_t *)(scratch + 8 * groups);
+    ee_corner corner = ee_first_corner(layer);
     int pixel = 0;
-    for (; pixel + 4 <= pixels; pixel += 4, out += 4 * channels) {
-        for (int i = 0; i < 4 && !pointwise; i++) {
-            ee_gather(layer, input, pixel + i, patches + i * pitch);
+    ee_quad quad;
+    if (!pointwise) {
+        memset(patch, 0, (size_t)(4 * groups)); /* what fills up the last four is not a window's */
+    }
+    quad.block = scratch, quad.block_end = scratch + 8 * groups;
+    quad.channels = (uint32_t)channels;
+    quad.begin = (uint32_t)((2 * groups - 1) & 15);
+    quad.constant = layer->rectified ? -255 * ((int32_t)1 << (EE_RECTIFIED_SHIFT - 1)) : layer->shift;
+    quad.weights = layer->weights;
+    quad.output = output;
+    for (; pixel + 4 <= pixels; pixel += 4, quad.output += 4 * channels) {
+        if (pointwise) {
+            ee_widen4(input + pixel * depth, depth, scratch);
+        } else {
+            ee_gather4(layer, input, &corner, scratch, patch);
         }
-        ee_widen4(pointwise ? input + pixel * depth : patches, depth, pitch, scratch);
-        if (channels > 1) {
-            const ee_quad quad = {scratch,
-                                  scratch + 8 * groups,
-                                  out,
-                                  (uint32_t)channels,
-                                  out + (channels & ~1),
-                                  (uint32_t)((2 * groups - 1) & 7),
-                                  rectified ? -255 * ((int32_t)1 << (EE_RECTIFIED_SHIFT - 1)) : layer->shift,
-                                  layer->weights};
-            if (rectified) {
-                ee_quad_rectified(&quad);
-            } else {
-                ee_quad_signed(&quad);
-            }
+        quad.end = quad.output + (channels & ~1);
+        if (channels < 2) {
+            /* Its only channel is among the exact ones. */
+        } else if (layer->rectified) {
+            ee_quad_rectified(&quad);
+        } else {
+            ee_quad_signed(&quad);
         }
         if (layer->exacts > 0) {
-            ee_exact_pixels(layer, scratch, 4, out);
+            ee_exact_pixels(layer, scratch, 4, quad.output);
         }
     }
-    for (; pixel < pixels; pixel++, out += channels) {
+    for (; pixel < pixels; pixel++, quad.output += channels) {
         if (!pointwise) {
-            ee_gather(layer, input, pixel, patches);
+            ee_gather(layer, input, corner, patch);
+            ee_next_corner(layer, &corner);
         }
-        ee_pixel1(layer, pointwise ? input + pixel * depth : patches, depth, scratch, out);
-        ee_exact_pixels(layer, scratch, 1, out);
+        ee_pixel1(layer, pointwise ? input + pixel * depth : patch, depth, scratch, quad.output);
+        ee_exact_pixels(layer, scratch, 1, quad.output);
     }
     ee_clip(layer, output);
 }
@@ -591,6 +674,38 @@ static void ee_band_plain(const ee_window *layer, const int8_t *plane, int unit,
     }
 }
 
+#if defined(EE_DSP)
+
+/* Split `pairs` of pixels, four channels of each, into four planes of 16-bit numbers, q, r and s bytes from the first. */
+EE_INLINE void ee_split(const int8_t *from, int channels, int pairs, int8_t *to, ptrdiff_t q, ptrdiff_t r, ptrdiff_t s) {
+#if defined(EE_ASSEMBLY)
+    uint32_t a, b, lows, highs;
+#define EE_SPLIT                                                                                                       \
+    "ldr %[a], [%[from]]\n ldr %[b], [%[from], %[channels]]\n add %[from], %[from], %[channels], lsl #1\n"              \
+    "pkhbt %[lows], %[a], %[b], lsl #16\n pkhtb %[highs], %[b], %[a], asr #16\n"                                       \
+    "and %[a], %[mask], %[lows], lsl #8\n and %[b], %[mask], %[lows]\n"                                                \
+    "and %[lows], %[mask], %[highs], lsl #8\n and %[highs], %[mask], %[highs]\n"                                       \
+    "str %[b], [%[to], %[q]]\n str %[lows], [%[to], %[r]]\n str %[highs], [%[to], %[s]]\n str %[a], [%[to]], #4\n"
+    __asm__ volatile("lsls %[a], %[pairs], #31\n bne 2f\n cmp %[pairs], #0\n beq 3f\n"
+                     "1:\n" EE_SPLIT "2:\n" EE_SPLIT "subs %[pairs], %[pairs], #2\n bgt 1b\n3:\n"
+                     : [from] "+r"(from), [to] "+r"(to), [pairs] "+r"(pairs), [a] "=&r"(a), [b] "=&r"(b),
+                       [lows] "=&r"(lows), [highs] "=&r"(highs)
+                     : [channels] "r"(channels), [q] "r"(q), [r] "r"(r), [s] "r"(s), [mask] "r"(0xFF00FF00u)
+                     : "cc", "memory");
+#undef EE_SPLIT
+#else
+    for (; pairs > 0; pairs--, from += 2 * channels, to += 4) {
+        const uint32_t a = ee_load(from), b = ee_load(from + channels);
+        const uint32_t lows = ee_lows(a, b), highs = ee_highs(a, b);
+        ee_store(to, ee_even_up(lows));
+        ee_store(to + q, ee_odd_up(lows));
+        ee_store(to + r, ee_even_up(highs));
+        ee_store(to + s, ee_odd_up(highs));
+    }
+#endif
+}
+#endif
+
 /* One channel of some rows. */
 static void ee_plane_rows(const ee_window *layer, const int8_t *input, int rows, int8_t *to, int unit, int pitch) {
     const int channels = layer->in_channels, width = layer->in_width;
@@ -604,29 +719,6 @@ static void ee_plane_rows(const ee_window *layer, const int8_t *input, int rows,
 
 #if defined(EE_DSP)
 
-/* Four channels of some rows in four planes; `to` are the first values' places. */
-EE_APART void ee_planes4(const ee_window *layer, const int8_t *input, int rows, int8_t *const to[4], int pitch) {
-    const int channels = layer->in_channels, width = layer->in_width;
-    int8_t *p = to[0], *q = to[1], *r = to[2], *s = to[3];
-    const int rest = pitch - 2 * (width & ~1);
-    for (; rows > 0; rows--, p += rest, q += rest, r += rest, s += rest) {
-        int left = width;
-        for (; left >= 2; left -= 2, p += 4, q += 4, r += 4, s += 4) {
-            const uint32_t a = ee_load(input), b = ee_load(input + channels);
-            const uint32_t lows = ee_lows(a, b), highs = ee_highs(a, b);
-            input += 2 * channels;
-            ee_store(p, ee_even_up(lows));
-            ee_store(q, ee_odd_up(lows));
-            ee_store(r, ee_even_up(highs));
-            ee_store(s, ee_odd_up(highs));
-        }
-        if (left > 0) {
-            p[1] = input[0], q[1] = input[1], r[1] = input[2], s[1] = input[3];
-            input += channels;
-        }
-    }
-}
-
 /* A band of one channel's output: 3x3, stride 1 (two outputs at a time) or 2. */
 EE_APART void ee_band_dsp(const ee_window *layer, const int8_t *plane, int pitch, int channel, int rows,
                           int8_t *output) {
@@ -636,32 +728,47 @@ EE_APART void ee_band_dsp(const ee_window *layer, const int8_t *plane, int pitch
     band.start = (int32_t)ee_load(w);
     w += 4;
     for (int i = 0; i < 3; i++, w += 4) {
-        /* Halves: no product of them is more than 2^30, and what leaves one goes into the other only by its sign. */
-        band.weights[2 * i] = ee_lows((uint32_t)w[0] << scale, (uint32_t)w[1] << scale);
-        band.weights[2 * i + 1] = ee_lows((uint32_t)w[1] << scale, (uint32_t)w[2] << scale);
+        const uint32_t bytes = ee_load(w), even = ee_even(bytes), odd = ee_odd(bytes);
+        band.weights[2 * i] = ee_lows(even, odd);
+        band.weights[2 * i + 1] = ee_low_high(odd, even);
+    }
+    for (int i = 0; i < 6 && scale > 0; i++) {
+        const uint32_t halves = band.weights[i];
+        band.weights[i] = ee_lows(halves << scale, (halves >> 16) << scale);
     }
     band.multiplier = (int32_t)ee_load(w);
     band.offset = -255 * ((int32_t)1 << (EE_RECTIFIED_SHIFT - 1));
+    const int odd = stride == 1 && (width & 1) != 0;
     band.span = (uint32_t)(stride == 1 ? 2 * (width & ~1) : 4 * width);
-    band.odd = (uint32_t)(stride == 1 ? width & 1 : 0);
-    band.skip = (uint32_t)(stride * pitch) - band.span - 4 * band.odd;
+    band.skip = (uint32_t)(stride * pitch) - band.span - (odd ? 4u : 0u);
     band.rows = (uint32_t)rows;
+    band.begin = 0;
     band.plane = plane, band.output = output, band.channels = layer->out_channels;
-    if (pitch == EE_NEAR) {
+    const int far = pitch != EE_NEAR;
+    if (stride == 2 || width == 1) {
         if (stride == 1) {
-            ee_band_1_near(&band);
-        } else {
-            ee_band_2_near(&band);
+            band.span = 4, band.skip = (uint32_t)pitch - 4;
         }
-    } else if (stride == 1) {
-        ee_band_1_far(&band);
+        if (far) {
+            ee_band_halved_far(&band);
+        } else {
+            ee_band_halved_near(&band);
+        }
+    } else if (odd) {
+        if (far) {
+            ee_band_odd_far(&band);
+        } else {
+            ee_band_odd_near(&band);
+        }
+    } else if (far) {
+        ee_band_even_far(&band);
     } else {
-        ee_band_2_far(&band);
+        ee_band_even_near(&band);
     }
 }
 
 static int ee_is_fast_depthwise(const ee_window *layer) {
-    return layer->out_zero_point == -128 && layer->kernel_height == 3 && layer->kernel_width == 3 &&
+    return layer->rectified && layer->kernel_height == 3 && layer->kernel_width == 3 &&
            layer->stride_x == layer->stride_y && layer->stride_x <= 2 && 2 * layer->row <= EE_FAR;
 }
 #endif
@@ -672,20 +779,36 @@ typedef struct {
     int pitch;  /* bytes from row to row */
     int beside; /* planes side by side */
     int held;   /* rows */
-    int8_t *scratch;
+    int8_t *at[4];
 } ee_planes;
 
-static int8_t *ee_plane(const ee_window *layer, const ee_planes *planes, int number) {
-    return planes->scratch + number % planes->beside * planes->unit * layer->row +
-           number / planes->beside * planes->held * planes->pitch;
+#if defined(EE_DSP)
+
+/* Four channels of some rows; the first values' places are `begin` bytes behind the planes'. */
+EE_APART void ee_planes4(const ee_window *layer, const ee_planes *planes, const int8_t *input, int rows, int begin) {
+    const int channels = layer->in_channels, width = layer->in_width;
+    int8_t *to = planes->at[0] + begin;
+    const ptrdiff_t q = planes->at[1] - planes->at[0], r = planes->at[2] - planes->at[0],
+                    s = planes->at[3] - planes->at[0];
+    for (; rows > 0; rows--, to += planes->pitch) {
+        const int8_t *from = input;
+        ee_split(from, channels, width >> 1, to, q, r, s);
+        input += width * channels;
+        if (width & 1) {
+            int8_t *place = to + 2 * width - 1;
+            from = input - channels;
+            place[0] = from[0], place[q] = from[1], place[r] = from[2], place[s] = from[3];
+        }
+    }
 }
+#endif
 
 /* Fill rows from `from` on with the input's zero point. */
 EE_APART void ee_fill_rows(const ee_window *layer, const ee_planes *planes, int group, int from, int rows) {
     const int8_t value = layer->in_zero_point;
     const uint32_t word = planes->unit == 2 ? ((uint32_t)(uint8_t)value * 0x01000100u) : 0;
     for (int number = 0; number < group; number++) {
-        int8_t *row = ee_plane(layer, planes, number) + from * planes->pitch;
+        int8_t *row = planes->at[number] + from * planes->pitch;
         for (int i = 0; i < rows; i++, row += planes->pitch) {
             if (planes->unit == 1) {
                 memset(row, value, layer->row);
@@ -713,7 +836,7 @@ static void ee_depthwise_group(const ee_window *layer, const ee_planes *planes, 
         int to = (rows - 1) * layer->stride_y + layer->kernel_height;
         if (y > 0 && kept > 0) {
             for (int i = 0; i < group; i += planes->beside) {
-                int8_t *plane = ee_plane(layer, planes, i);
+                int8_t *plane = planes->at[i];
                 memcpy(plane, plane + step * pitch, (size_t)(kept * pitch));
             }
         }
@@ -732,13 +855,11 @@ static void ee_depthwise_group(const ee_window *layer, const ee_planes *planes, 
         const int begin = from * pitch + layer->pad_left * unit;
 #if defined(EE_DSP)
         if (group == 4) {
-            int8_t *const places[4] = {ee_plane(layer, planes, 0) + begin, ee_plane(layer, planes, 1) + begin,
-                                       ee_plane(layer, planes, 2) + begin, ee_plane(layer, planes, 3) + begin};
-            ee_planes4(layer, values, to - from, places, pitch);
+            ee_planes4(layer, planes, values, to - from, begin);
         }
 #endif
         for (int i = 0; i < group; i++) {
-            int8_t *plane = ee_plane(layer, planes, i);
+            int8_t *plane = planes->at[i];
             if (group < 4) {
                 ee_plane_rows(layer, values + i, to - from, plane + begin, unit, pitch);
             }
@@ -756,7 +877,8 @@ static void ee_depthwise_group(const ee_window *layer, const ee_planes *planes, 
 void ee_depthwise(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch) {
     const size_t size = (size_t)layer->in_height * layer->in_width * layer->in_channels;
     const uintptr_t lead = (uintptr_t)input - (uintptr_t)output;
-    ee_planes planes = {1, layer->row, 1, (layer->band - 1) * layer->stride_y + layer->kernel_height, (int8_t *)scratch};
+    const int held = (layer->band - 1) * layer->stride_y + layer->kernel_height;
+    ee_planes planes = {1, layer->row, 1, held, {(int8_t *)scratch, NULL, NULL, NULL}};
     int most = 1;
 #if defined(EE_DSP)
     if (ee_is_fast_depthwise(layer)) {
@@ -764,6 +886,11 @@ void ee_depthwise(const ee_window *layer, const int8_t *input, int8_t *output, u
         planes.unit = 2;
         planes.pitch = 2 * layer->row <= EE_NEAR ? EE_NEAR : EE_FAR;
         planes.beside = 8 * layer->row <= planes.pitch ? 4 : 4 * layer->row <= planes.pitch ? 2 : 1;
+        for (int i = 1; i < 4; i++) {
+            const int beside = i & (planes.beside - 1);
+            planes.at[i] = beside > 0 ? planes.at[i - 1] + 2 * layer->row
+                                      : planes.at[i - planes.beside] + held * planes.pitch;
+        }
     }
 #endif
     /* Channel by channel the output can lie on the input or away from it, but not on another channel of it. */
@@ -823,14 +950,34 @@ void ee_add(const ee_sum *layer, const int8_t *a, const int8_t *b, int8_t *outpu
     ee_add_plain(layer, a, b, output);
 }
 
+static int8_t ee_mean_output(const ee_pool *layer, int32_t sum) {
+    const int32_t value = ee_requantized(sum - layer->in_zero_point * layer->pixels, layer->multiplier, layer->shift);
+    return ee_clipped(value + layer->out_zero_point, -128, 127);
+}
+
 void ee_mean(const ee_pool *layer, const int8_t *input, int8_t *output) {
     const int channels = layer->channels, size = layer->pixels * channels;
-    for (int channel = 0; channel < channels; channel++, input++) {
-        int32_t sum = -layer->in_zero_point * layer->pixels;
+    int channel = 0;
+#if defined(EE_DSP)
+    /* Four channels at a time, as 16-bit sums of 255 pixels at most. */
+    for (; channel + 4 <= channels && layer->pixels < 256; channel += 4, input += 4) {
+        uint32_t even = 0, odd = 0;
+        for (const int8_t *value = input, *end = input + size - channel; value < end; value += channels) {
+            const uint32_t bytes = ee_load(value);
+            even = ee_add_even(even, bytes);
+            odd = ee_add_odd(odd, bytes);
+        }
+        output[channel] = ee_mean_output(layer, (int16_t)even);
+        output[channel + 1] = ee_mean_output(layer, (int16_t)odd);
+        output[channel + 2] = ee_mean_output(layer, (int32_t)even >> 16);
+        output[channel + 3] = ee_mean_output(layer, (int32_t)odd >> 16);
+    }
+#endif
+    for (; channel < channels; channel++, input++) {
+        int32_t sum = 0;
         for (const int8_t *value = input, *end = input + size - channel; value < end; value += channels) {
             sum += *value;
         }
-        const int32_t value = ee_requantized(sum, layer->multiplier, layer->shift) + layer->out_zero_point;
-        output[channel] = ee_clipped(value, -128, 127);
+        output[channel] = ee_mean_output(layer, sum);
     }
 }

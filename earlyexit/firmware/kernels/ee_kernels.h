@@ -26,12 +26,13 @@ typedef struct {
  * point. Sums become outputs by a line that gives TensorFlow Lite's bytes for every sum that can occur:
  *     sum = start + 2^8 * (weights * input)
  *     output = clip((round(sum * multiplier / 2^32) + offset - (sum < 0 ? step : 0)) / 2^shift)
- * Without an activation function that cuts at zero, each channel has an offset and a step. With one, the output's zero
- * point is -128, the layer is `rectified`: its offset is (2 * -128 + 1) * 2^(shift - 1) and there is no step.
+ * Each channel has an offset and a step. Where only outputs above the zero point -128 can differ, as behind an
+ * activation function that cuts at zero, the layer can be `rectified`: its offset is (2 * -128 + 1) * 2^(shift - 1), there
+ * is no step, and the shift is EE_RECTIFIED_SHIFT.
  *
- * `weights` has for two output channels, a and b: their starts; for each four inputs of the window (in rows, columns,
- * channels; filled up with zeros) the weights a0 b0 a2 b2 a1 b1 a3 b3; a's multiplier, offset and step, then b's. A
- * missing last channel is all zeros. Depthwise: for each channel the start, the rows of weights, each with one to four
+ * `weights` has for two output channels, a and b: their starts; for each four inputs of the window the weights a0 b0 a2 b2 a1 b1 a3 b3; a's multiplier, offset and step, then b's. A
+ * missing last channel is all zeros. The fours are those of each row of the window (in columns and channels), then what
+ * is left of the rows, filled up with zeros. Depthwise: for each channel the start, the rows of weights, each with one to four
  * bytes behind, and multiplier, offset and step. The first byte behind says by how many more bits than 8 the sum is
  * moved up.
  */
@@ -45,7 +46,7 @@ typedef struct {
     uint8_t pad_top, pad_left;
     int8_t in_zero_point, out_zero_point;
     int8_t low, high;       /* what the activation function leaves */
-    uint8_t shift;          /* EE_RECTIFIED_SHIFT where the output's zero point is -128 */
+    uint8_t shift, rectified;
     uint8_t band;           /* depthwise: rows of output that are computed from one filling of scratch memory */
     uint16_t exacts;
     uint16_t row;           /* depthwise: values of a row in scratch memory, padding included, even */
