@@ -12,7 +12,7 @@ _DEEPEST_FAST_SHIFT = 22  # a zero point shifted further does not fit into 32 bi
 _BAND_BYTES = 2400  # of scratch memory for a depthwise convolution, where one row of output needs no more
 _PITCHES = (112, 508)  # bytes of a row of it: EE_NEAR and EE_FAR in ee_kernels.c
 _EXACT = np.dtype([("bias", "<i4"), ("multiplier", "<u4"), ("channel", "<u2"), ("shift", "i1"), ("pad", "u1")])
-_FLASH_BYTES = {"ee_window": 40, "ee_sum": 20, "ee_pool": 12}  # of the descriptions on a 32-bit target
+_FLASH_BYTES = {"ee_window": 44, "ee_sum": 32, "ee_pool": 12}  # of the descriptions on a 32-bit target
 _FUNCTIONS: dict[type[Layer], str] = {
     Conv: "ee_convolution",
     Pointwise: "ee_pointwise",
@@ -161,10 +161,11 @@ def _line_words(found: requantization.Lines) -> tuple[np.ndarray, np.ndarray]:
 def _window_fields(layer: Window, name: str) -> dict[str, object]:
     kernel = layer.weights.shape[:2] if isinstance(layer, Depthwise) else layer.weights.shape[1:3]
     band, row = (_band(layer), _row(layer)) if isinstance(layer, Depthwise) else (0, 0)
-    exact = len(arrays(layer)["exact"])
+    exact, lines = len(arrays(layer)["exact"]), requantization.lines(layer)
     return {
         "weights": f"(const int8_t *){name}_weights",
         "exact": f"{name}_exact" if exact else "0",
+        "offset": int(lines.offsets[0]) if lines.rectified else 0,
         **dict(zip(("in_height", "in_width", "in_channels"), layer.in_shape, strict=True)),
         **dict(zip(("out_height", "out_width", "out_channels"), layer.out_shape, strict=True)),
         **dict(zip(("kernel_height", "kernel_width"), kernel, strict=True)),
@@ -174,8 +175,8 @@ def _window_fields(layer: Window, name: str) -> dict[str, object]:
         "out_zero_point": layer.zero_point,
         "low": layer.low,
         "high": layer.high,
-        "shift": requantization.lines(layer).shift,
-        "rectified": int(requantization.lines(layer).rectified),
+        "shift": lines.shift,
+        "rectified": int(lines.rectified),
         "band": band,
         "exacts": exact,
         "row": row,
@@ -187,9 +188,13 @@ def _sum_fields(layer: Add) -> dict[str, object]:
     # A factor of less than 2^-32 is 0 in TensorFlow Lite; half of 28 bits, shifted by 31, is 0 too.
     factors = [(layer.in_multipliers[b], -layer.in_shifts[b]), (layer.multiplier, -layer.shift)]
     (b_multiplier, b_shift), (multiplier, shift) = [factor if factor[0] else (2**30, 31) for factor in factors]
+    a_line, b_line, start = requantization.sum_lines(layer, (a, b))
     return {
         "b_multiplier": f"{2 * b_multiplier}u",
         "multiplier": f"{2 * multiplier}u",
+        "a_line": a_line,
+        "b_line": b_line,
+        "start": start,
         "b_shift": b_shift,
         "shift": shift,
         "a_zero_point": layer.in_zero_points[a],

@@ -14,7 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from earlyexit.firmware.layers import Depthwise, Window
+from earlyexit.firmware import fixed_point
+from earlyexit.firmware.layers import Add, Depthwise, Window
 
 RECTIFIED_SHIFT = 12  # EE_RECTIFIED_SHIFT in ee_kernels.h
 _MOST_SIGNED_SHIFT = 20  # of layers that are not rectified
@@ -22,6 +23,9 @@ SCALE = 8  # bits by which sums are moved up at least
 _MORE = 6  # bits more by which weights of a depthwise convolution may be moved up: they are widened to 16 bits anyway
 _DEEPEST = 22  # shift of TensorFlow Lite's: more does not fit into the 64 bits below
 _TRIES = 97  # multipliers about the nearest
+_SUM_SHIFT = 20  # bits of fraction of a sum by lines
+_SUM_TRIES = 3  # starts about the nearest, to both sides
+_OFFSETS = 24  # of rectified layers
 _APART = 4  # how many of them lie between two that differ by a unit at the furthest sum
 
 
@@ -60,14 +64,53 @@ def lines(layer: Window) -> Lines:
     rights = np.sort(-layer.shifts)
     limits = [7 + int(rights[number]) for number in (0, len(rights) // 16)]
     rectified = layer.zero_point == -128 and (isinstance(layer, Depthwise) or limits[1] >= RECTIFIED_SHIFT)
-    shifts = [RECTIFIED_SHIFT] if rectified else [min(max(limit, 1), _MOST_SIGNED_SHIFT) for limit in limits]
+    if rectified:
+        # Another offset for all of them is another chance for the few that have no line with this one.
+        tries = [(RECTIFIED_SHIFT, moved) for moved in range(_OFFSETS)]
+    else:
+        tries = [(min(max(limit, 1), _MOST_SIGNED_SHIFT), 0) for limit in limits]
     columns = [x.tolist() for x in (layer.multipliers, -layer.shifts, layer.bias, lows, highs)]
-    found = []
-    for shift in shifts:
-        channels = [_Channel(layer.zero_point, shift, rectified, *channel) for channel in zip(*columns, strict=True)]
+    best: Lines | None = None
+    for shift, moved in tries:
+        channels = [
+            _Channel(layer.zero_point, shift, moved, rectified, *channel) for channel in zip(*columns, strict=True)
+        ]
         arrays = np.array([_line(channel, scales) for channel in channels], np.int64).reshape(-1, 7).T
-        found.append(Lines(rectified, shift, *arrays[:5], *arrays[5:].astype(bool)))
-    return max(found, key=lambda one: int(one.exact.sum()))
+        found = Lines(rectified, shift, *arrays[:5], *arrays[5:].astype(bool))
+        if best is None or found.exact.sum() > best.exact.sum():
+            best = found
+        if best.exact.all():
+            break
+    assert best is not None
+    return best
+
+
+def sum_lines(layer: Add, order: tuple[int, int]) -> tuple[int, int, int]:
+    """Return the multipliers of both inputs, in this `order`, and the start: see ee_sum; zeros where there are none."""
+    values = np.arange(-128, 128)
+    inputs = [values[:, None], values[None]]
+    parts = [
+        fixed_point.requantize((x - layer.in_zero_points[n]) << fixed_point.ADD_LEFT_SHIFT, multiplier, shift)
+        for x, n in zip(inputs, order, strict=True)
+        for multiplier, shift in [(layer.in_multipliers[n], layer.in_shifts[n])]
+    ]
+    found = fixed_point.requantize(parts[0] + parts[1], layer.multiplier, layer.shift) + layer.zero_point
+    expected = np.clip(found, layer.low, layer.high)
+    factors = [
+        layer.in_multipliers[n] * layer.multiplier * 2.0 ** (layer.in_shifts[n] + layer.shift - 62 + 20) for n in order
+    ]
+    slopes = [round(factor * 2.0**_SUM_SHIFT * 2**8) for factor in factors]
+    zero = sum(slope * layer.in_zero_points[n] / 2**8 for slope, n in zip(slopes, order, strict=True))
+    nearest = round((layer.zero_point + 0.5) * 2**_SUM_SHIFT - zero)
+    reach = abs(nearest) + sum(slopes) / 2
+    if not 0 < min(slopes) <= max(slopes) < 2**31 or reach >= 2**31:
+        return 0, 0, 0
+    first, second = ((slope * (x << 24) + 2**31) >> 32 for slope, x in zip(slopes, inputs, strict=True))
+    for moved in range(-_SUM_TRIES, _SUM_TRIES + 1):
+        outputs = np.clip((first + second + nearest + moved) >> _SUM_SHIFT, -128, 127)
+        if np.array_equal(outputs, expected):
+            return slopes[0], slopes[1], nearest + moved
+    return 0, 0, 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +119,7 @@ class _Channel:
 
     zero_point: int
     shift: int
+    moved: int
     rectified: bool
     multiplier: int
     right: int
@@ -87,7 +131,7 @@ class _Channel:
 def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
     """Return scale, start, multiplier, offset, step, whether the channel is constant, and whether the line is exact."""
     c = channel
-    offset = (2 * c.zero_point + 1) << (c.shift - 1)
+    offset = ((2 * c.zero_point + 1) << (c.shift - 1)) + c.moved
     inexact = (SCALE, 0, 0, offset, 0, 0, 0)
     if not -(2**31) <= c.low << max(-c.right, 0) <= c.high << max(-c.right, 0) < 2**31:
         return inexact
@@ -107,7 +151,7 @@ def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
         apart = max(1, nominal // (_APART * furthest << scale))
         for number in range(_TRIES):
             multiplier = nominal + (-1) ** number * ((number + 1) // 2) * apart
-            moved = offset + (number % 16 - 8 if number and not c.rectified else 0)
+            moved = offset + (number * 7 % 31 - 15 if number and not c.rectified else 0)
             if not 0 < multiplier < 2**31:
                 continue
             # The line must reach a level at its sum, and not at the one before.

@@ -58,6 +58,10 @@ static inline int8_t ee_saturated(int32_t x) {
     return (int8_t)(x < -128 ? -128 : x > 127 ? 127 : x);
 }
 
+static inline int8_t ee_summed(int32_t a, int32_t a_line, int32_t b, int32_t b_line, int32_t start) {
+    return ee_saturated(ee_scaled(b, b_line, ee_scaled(a, a_line, start)) >> 20);
+}
+
 static inline int32_t ee_away(int32_t x) {
     return x + (x >> 31);
 }
@@ -109,16 +113,26 @@ static inline void ee_band_any(const ee_band *band, int two, int odd, int pitch)
     int8_t *output = band->output;
     for (uint32_t y = 0; y < band->rows; y++, plane += band->span + 4 * (uint32_t)odd + band->skip) {
         for (int x = 0; x < width; x++, output += band->channels) {
-            int32_t sum = band->start;
+            uint32_t sum = 0;
             for (int row = 0; row < 3; row++) {
                 int16_t values[3];
                 memcpy(values, plane + row * pitch + step * x, sizeof values);
-                sum = ee_mac(ee_halves(values[0], values[1]), band->weights[2 * row], sum);
-                sum = ee_mac(ee_halves(0, values[2]), band->weights[2 * row + 1], sum);
+                for (int i = 0; i < 3; i++) {
+                    sum += (uint32_t)(values[i] * band->weights[4 + 4 * row + i]);
+                }
             }
-            *output = ee_saturated(ee_scaled(sum, band->multiplier, band->offset) >> EE_RECTIFIED_SHIFT);
+            sum = ee_word(band->weights) + (sum << band->weights[7]);
+            *output = ee_saturated(ee_scaled((int32_t)sum, (int32_t)ee_word(band->weights + 16), band->offset) >>
+                                   EE_RECTIFIED_SHIFT);
         }
     }
+}
+
+/* Two rows at a time; here one after the other. */
+static inline void ee_band_twice_near(const ee_band *band) {
+    ee_band rows = *band;
+    rows.rows *= 2, rows.skip = EE_NEAR - rows.span;
+    ee_band_any(&rows, 1, 0, EE_NEAR);
 }
 
 static inline void ee_band_even_near(const ee_band *band) {
@@ -135,6 +149,10 @@ static inline void ee_band_odd_near(const ee_band *band) {
 
 static inline void ee_band_odd_far(const ee_band *band) {
     ee_band_any(band, 1, 1, EE_FAR);
+}
+
+static inline void ee_band_doubled_near(const ee_band *band) {
+    ee_band_any(band, 0, 0, EE_NEAR);
 }
 
 static inline void ee_band_halved_near(const ee_band *band) {

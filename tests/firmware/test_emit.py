@@ -91,7 +91,7 @@ def test_constants_are_deterministic_and_fit_the_page() -> None:
 
 def test_flash_is_weights_and_two_or_four_words_a_channel() -> None:
     layer = depthwise(3, 5, channels=7)
-    assert emit.flash_bytes(layer) == 40 + (12 + 16) * 7
+    assert emit.flash_bytes(layer) == 44 + (12 + 16) * 7
     pointwise = single_layer.window(
         "CONV_2D",
         single_layer.activation((3, 3, 5), (0.1, 0)),
@@ -101,7 +101,7 @@ def test_flash_is_weights_and_two_or_four_words_a_channel() -> None:
         (0.1, -128),
     )
     (read,) = layers.read(pointwise, "pointwise").layers
-    assert emit.flash_bytes(read) == 40 + (8 + 8) * 6
+    assert emit.flash_bytes(read) == 44 + (8 + 8) * 6
 
 
 def test_descriptions_have_the_size_that_flash_counts(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_descriptions_have_the_size_that_flash_counts(tmp_path: Path) -> None:
     source.write_text(SIZES)
     built = build([source], tmp_path / "sizes")
     sizes = [int(size) for size in subprocess.run([built], capture_output=True, check=True).stdout.split()]
-    assert sizes == [40 + 8, 20, 12]
+    assert sizes == [44 + 8 + 4, 32, 12]
 
 
 @pytest.mark.parametrize("width", [6, 12, 24, 48, 200])

@@ -38,14 +38,13 @@ typedef struct {
 
 /* A channel's rows in scratch memory, and what becomes of them; see ee_band_even_near. */
 typedef struct {
-    int32_t multiplier, offset, start;
+    int32_t offset;
     uint32_t span, skip; /* bytes that a row of output goes on, and from its end to the next one's begin */
-    uint32_t rows;
-    uint32_t begin;      /* for the assembly's use */
-    uint32_t weights[6]; /* (w0, w1), (w1, w2) of each row */
+    uint32_t rows;       /* ee_band_twice_near: half of them */
+    const int8_t *weights;
     const int8_t *plane;
     int8_t *output;
-    uint32_t channels;
+    uint32_t channels, line; /* bytes from pixel to pixel and from row to row of the output */
 } ee_band;
 
 /* Bytes of a row in scratch memory of the depthwise DSP code: constants, so that one pointer serves three rows. */
@@ -134,6 +133,13 @@ static inline int8_t ee_saturated(int32_t x) {
     return (int8_t)result;
 }
 
+/* A sum by lines; see ee_sum. */
+static inline int8_t ee_summed(int32_t a, int32_t a_line, int32_t b, int32_t b_line, int32_t start) {
+    int32_t result;
+    __asm__("ssat %0, #8, %1, asr #20" : "=r"(result) : "r"(ee_scaled(b, b_line, ee_scaled(a, a_line, start))));
+    return (int8_t)result;
+}
+
 /* x, less 1 if it is negative: with half a step added, halves then round away from zero. */
 static inline int32_t ee_away(int32_t x) {
     int32_t result;
@@ -206,57 +212,100 @@ EE_ASSEMBLY ee_quad_signed(const ee_quad *quad EE_UNNAMED) {
 }
 
 /*
- * A row of a 3x3 window's output from pairs of values in r10 and r11. r0 plane, r1 output, r2-r7 weights, r8 and r9 sums,
- * r12 channels, lr the plane's end. On the stack: 0 multiplier, 4 offset, 8 start, 12 span, 16 skip, 20 rows, 24 where a row begins.
+ * Rows of a 3x3 window's output, from pairs of values in r10 and r11. r0 plane, r1 output, r2-r7 weights: (w0, w1) and
+ * (w1, w2) of each row, r8 and r9 sums, r12 channels, lr the plane's end. On the stack: 0 multiplier, 4 offset, 8 start,
+ * 12 span, 16 skip, 20 rows, 24 where a row begins, 28 channels, 32 line, 36 the plane's end.
  */
-#define EE_TWO(a, b)                                                                                                   \
-    "smlad r8, r10, " a ", r8\n smlatb r9, r10, " a ", r9\n smlabt r8, r11, " b ", r8\n smlad r9, r11, " b ", r9\n"
+#define EE_TWO(a, b, left, right)                                                                                      \
+    "smlad " left ", r10, " a ", " left "\n smlatb " right ", r10, " a ", " right "\n"                                  \
+    "smlabt " left ", r11, " b ", " left "\n smlad " right ", r11, " b ", " right "\n"
 #define EE_ONE(a, b) "smlad r8, r10, " a ", r8\n smlabt r8, r11, " b ", r8\n"
-#define EE_BEGIN "ldr.w r8, [sp, #8]\n ldr.w r10, [r0]\n ldr.w r11, [r0, #4]\n"
+#define EE_VALUES(row) "ldrd r10, r11, [r0, #" row "]\n"
+#define EE_BEGIN(start) "ldr.w " start ", [sp, #8]\n ldr.w r10, [r0]\n ldr.w r11, [r0, #4]\n"
+#define EE_LINE(sum) "smmlar " sum ", " sum ", r10, r11\n ssat " sum ", #8, " sum ", asr #12\n"
 #define EE_PAIR(second, third)                                                                                         \
-    EE_BEGIN "smlatb r9, r10, r2, r8\n smlad r8, r10, r2, r8\n smlabt r8, r11, r3, r8\n smlad r9, r11, r3, r9\n"        \
-    "ldrd r10, r11, [r0, #" second "]\n" EE_TWO("r4", "r5") "ldrd r10, r11, [r0, #" third "]\n" EE_TWO("r6", "r7")      \
-    "ldrd r10, r11, [sp]\n add r0, #4\n smmlar r8, r8, r10, r11\n smmlar r9, r9, r10, r11\n"                            \
-    "ssat r8, #8, r8, asr #12\n ssat r9, #8, r9, asr #12\n"                                                            \
+    EE_BEGIN("r8") "smlatb r9, r10, r2, r8\n smlad r8, r10, r2, r8\n smlabt r8, r11, r3, r8\n smlad r9, r11, r3, r9\n"  \
+    EE_VALUES(second) EE_TWO("r4", "r5", "r8", "r9") EE_VALUES(third) EE_TWO("r6", "r7", "r8", "r9")                  \
+    "ldrd r10, r11, [sp]\n add r0, #4\n" EE_LINE("r8") EE_LINE("r9")                                                  \
     "strb.w r8, [r1]\n strb.w r9, [r1, r12]\n add r1, r1, r12, lsl #1\n"
 #define EE_SINGLE(second, third)                                                                                       \
-    EE_BEGIN EE_ONE("r2", "r3") "ldrd r10, r11, [r0, #" second "]\n" EE_ONE("r4", "r5")                                 \
-    "ldrd r10, r11, [r0, #" third "]\n" EE_ONE("r6", "r7")                                                             \
-    "ldrd r10, r11, [sp]\n add r0, #4\n smmlar r8, r8, r10, r11\n ssat r8, #8, r8, asr #12\n"                          \
-    "strb.w r8, [r1]\n add r1, r12\n"
-/* Outputs `one` by one, an even number of them from 2 on, an odd one from 3 on; then `rest`; and on to the next row. */
-#define EE_ROWS(one, rest)                                                                                             \
-    __asm__("push {r4-r11, lr}\n sub sp, #28\n ldm r0!, {r1-r7}\n"                                                     \
-            "adr.w r8, 2f\n adr.w r9, 3f\n tst r4, #4\n it ne\n movne r8, r9\n orr r7, r8, #1\n"                          \
-            "stm sp, {r1-r7}\n ldm r0, {r2-r10}\n mov r0, r8\n mov r1, r9\n mov r12, r10\n"                              \
-            "ldr.w lr, [sp, #12]\n add lr, r0\n ldr.w pc, [sp, #24]\n"                                                 \
-            ".p2align 2\n2:\n" one ".p2align 2\n3:\n" one "cmp r0, lr\n bne.w 2b\n" rest                              \
-            "ldr.w r10, [sp, #16]\n ldr.w r11, [sp, #20]\n ldr.w lr, [sp, #12]\n"                                       \
-            "add r0, r10\n add lr, r0\n subs r11, #1\n str.w r11, [sp, #20]\n it ne\n ldrne.w pc, [sp, #24]\n"           \
-            "add sp, #28\n pop {r4-r11, pc}\n")
+    EE_BEGIN("r8") EE_ONE("r2", "r3") EE_VALUES(second) EE_ONE("r4", "r5") EE_VALUES(third) EE_ONE("r6", "r7")         \
+    "ldrd r10, r11, [sp]\n add r0, #4\n" EE_LINE("r8") "strb.w r8, [r1]\n add r1, r12\n"
+/* Two outputs of stride 2, with a third word of values in r12. */
+#define EE_WORDS(a, b, c) "ldr.w r10, [r0, #" a "]\n ldr.w r11, [r0, #" b "]\n ldr.w r12, [r0, #" c "]\n"
+#define EE_BOTH(a, b, left, right)                                                                                     \
+    "smlad r8, r10, " a ", " left "\n smlad r9, r11, " a ", " right "\n"                                                \
+    "smlabt r8, r11, " b ", r8\n smlabt r9, r12, " b ", r9\n"
+#define EE_DOUBLE                                                                                                      \
+    "ldr.w r9, [sp, #8]\n" EE_WORDS("0", "4", "8") EE_BOTH("r2", "r3", "r9", "r9")                                     \
+    EE_WORDS("112", "116", "120") EE_BOTH("r4", "r5", "r8", "r9")                                                     \
+    EE_WORDS("224", "228", "232") EE_BOTH("r6", "r7", "r8", "r9")                                                     \
+    "ldr.w r10, [sp]\n ldr.w r11, [sp, #4]\n ldr.w r12, [sp, #28]\n add r0, #8\n" EE_LINE("r8") EE_LINE("r9")         \
+    "strb.w r8, [r1]\n strb.w r9, [r1, r12]\n add r1, r1, r12, lsl #1\n"
+/* Two rows of output; r12 and lr are the lower one's sums. */
+#define EE_TWICE(second, third, fourth)                                                                                \
+    EE_BEGIN("lr") "smlad r8, r10, r2, lr\n smlatb r9, r10, r2, lr\n smlabt r8, r11, r3, r8\n smlad r9, r11, r3, r9\n"  \
+    EE_VALUES(second) EE_TWO("r4", "r5", "r8", "r9")                                                                  \
+    "smlad r12, r10, r2, lr\n smlatb lr, r10, r2, lr\n smlabt r12, r11, r3, r12\n smlad lr, r11, r3, lr\n"            \
+    EE_VALUES(third) EE_TWO("r6", "r7", "r8", "r9") EE_TWO("r4", "r5", "r12", "lr")                                   \
+    EE_VALUES(fourth) EE_TWO("r6", "r7", "r12", "lr")                                                                 \
+    "ldrd r10, r11, [sp]\n add r0, #4\n" EE_LINE("r8") EE_LINE("r9") EE_LINE("r12") EE_LINE("lr")                      \
+    "ldr.w r10, [sp, #28]\n ldr.w r11, [sp, #32]\n strb.w r8, [r1]\n strb.w r9, [r1, r10]\n strb.w r12, [r1, r11]\n"   \
+    "add r11, r10\n strb.w lr, [r1, r11]\n add r1, r1, r10, lsl #1\n"
+#define EE_UP(halves) "smulbb r10, " halves ", r8\n smultb r11, " halves ", r8\n pkhbt " halves ", r10, r11, lsl #16\n"
+#define EE_ROWS(one, next, once)                                                                                             \
+    __asm__("push {r4-r11, lr}\n sub sp, #44\n ldm r0, {r1-r9}\n"                                                     \
+            "adr.w r10, 2f\n adr.w r11, 3f\n tst r2, #" once "\n it ne\n movne r10, r11\n orr r10, r10, #1\n"                 \
+            "add r11, r6, r2\n str r1, [sp, #4]\n str r2, [sp, #12]\n str r3, [sp, #16]\n str r4, [sp, #20]\n"          \
+            "str.w r10, [sp, #24]\n str.w r8, [sp, #28]\n str.w r9, [sp, #32]\n str.w r11, [sp, #36]\n"                \
+            "mov r0, r6\n mov r1, r7\n mov r12, r8\n mov lr, r11\n"                                                   \
+            "ldr.w r8, [r5]\n ldr.w r9, [r5, #16]\n ldr.w r10, [r5, #4]\n ldr.w r11, [r5, #8]\n"                       \
+            "str.w r8, [sp, #8]\n str.w r9, [sp]\n ldr.w r8, [r5, #12]\n lsrs r9, r10, #24\n"                          \
+            "sxtb16 r4, r10\n sxtb16 r5, r10, ror #8\n pkhbt r2, r4, r5, lsl #16\n pkhtb r3, r4, r5\n"                 \
+            "sxtb16 r6, r11\n sxtb16 r7, r11, ror #8\n pkhbt r4, r6, r7, lsl #16\n pkhtb r5, r6, r7\n"                 \
+            "sxtb16 r10, r8\n sxtb16 r11, r8, ror #8\n pkhbt r6, r10, r11, lsl #16\n pkhtb r7, r10, r11\n"             \
+            "beq.w 1f\n mov r8, #1\n lsl r8, r8, r9\n" EE_UP("r2") EE_UP("r3") EE_UP("r4") EE_UP("r5") EE_UP("r6")     \
+            EE_UP("r7") "1: ldr.w pc, [sp, #24]\n"                                                                    \
+            ".p2align 2\n2:\n" one ".p2align 2\n3:\n" one next                                                        \
+            "it ne\n ldrne.w pc, [sp, #24]\n add sp, #44\n pop {r4-r11, pc}\n")
+#define EE_NEXT(rest)                                                                                                  \
+    "cmp r0, lr\n bne.w 2b\n" rest "ldr.w r10, [sp, #16]\n ldr.w r11, [sp, #20]\n ldr.w lr, [sp, #12]\n"              \
+    "add r0, r10\n add lr, r0\n subs r11, #1\n str.w r11, [sp, #20]\n"
+#define EE_NEXT_TWO                                                                                                    \
+    "ldr.w r10, [sp, #36]\n cmp r0, r10\n bne.w 2b\n"                                                                 \
+    "ldr.w r8, [sp, #16]\n ldr.w r9, [sp, #20]\n ldr.w r10, [sp, #32]\n ldr.w r11, [sp, #12]\n"                       \
+    "add r0, r8\n add r1, r10\n add r11, r0\n subs r9, #1\n str.w r9, [sp, #20]\n str.w r11, [sp, #36]\n"
+
+EE_ASSEMBLY ee_band_twice_near(const ee_band *band EE_UNNAMED) {
+    EE_ROWS(EE_TWICE("112", "224", "336"), EE_NEXT_TWO, "4");
+}
 
 EE_ASSEMBLY ee_band_even_near(const ee_band *band EE_UNNAMED) {
-    EE_ROWS(EE_PAIR("112", "224"), "");
+    EE_ROWS(EE_PAIR("112", "224"), EE_NEXT(""), "4");
 }
 
 EE_ASSEMBLY ee_band_even_far(const ee_band *band EE_UNNAMED) {
-    EE_ROWS(EE_PAIR("508", "1016"), "");
+    EE_ROWS(EE_PAIR("508", "1016"), EE_NEXT(""), "4");
 }
 
 EE_ASSEMBLY ee_band_odd_near(const ee_band *band EE_UNNAMED) {
-    EE_ROWS(EE_PAIR("112", "224"), EE_SINGLE("112", "224"));
+    EE_ROWS(EE_PAIR("112", "224"), EE_NEXT(EE_SINGLE("112", "224")), "4");
 }
 
 EE_ASSEMBLY ee_band_odd_far(const ee_band *band EE_UNNAMED) {
-    EE_ROWS(EE_PAIR("508", "1016"), EE_SINGLE("508", "1016"));
+    EE_ROWS(EE_PAIR("508", "1016"), EE_NEXT(EE_SINGLE("508", "1016")), "4");
+}
+
+EE_ASSEMBLY ee_band_doubled_near(const ee_band *band EE_UNNAMED) {
+    EE_ROWS(EE_DOUBLE, EE_NEXT(""), "8");
 }
 
 EE_ASSEMBLY ee_band_halved_near(const ee_band *band EE_UNNAMED) {
-    EE_ROWS(EE_SINGLE("112", "224"), "");
+    EE_ROWS(EE_SINGLE("112", "224"), EE_NEXT(""), "4");
 }
 
 EE_ASSEMBLY ee_band_halved_far(const ee_band *band EE_UNNAMED) {
-    EE_ROWS(EE_SINGLE("508", "1016"), "");
+    EE_ROWS(EE_SINGLE("508", "1016"), EE_NEXT(""), "4");
 }
 #endif
 
@@ -304,7 +353,7 @@ static int8_t ee_exact_output(const ee_window *layer, const ee_exact *exact, int
 
 /* Sum to output by the line, in ordinary C. `line` is where the multiplier lies, with offset and step behind. */
 static int8_t ee_line_output(const ee_window *layer, const int8_t *line, int32_t sum) {
-    int32_t offset = (2 * layer->out_zero_point + 1) * ((int32_t)1 << (layer->shift - 1));
+    int32_t offset = layer->offset;
     if (!layer->rectified) {
         offset = (int32_t)ee_load(line + 4) - (sum < 0 ? (int32_t)ee_load(line + 8) : 0);
     }
@@ -341,27 +390,26 @@ static int ee_pair_bytes(const ee_window *layer) {
     return 8 + 8 * ee_groups(layer) + 2 * ee_line_bytes(layer);
 }
 
-/* Where the window of an output pixel begins in the input. */
+/* Where the window of an output pixel begins in the input, and how far such windows are within it. */
 typedef struct {
-    int y, x;
+    int y, x, step_y, step_x, first_x, end_x, last_y, last_x;
 } ee_corner;
 
 static ee_corner ee_first_corner(const ee_window *layer) {
-    const ee_corner corner = {-layer->pad_top, -layer->pad_left};
+    ee_corner corner;
+    corner.y = -layer->pad_top, corner.x = corner.first_x = -layer->pad_left;
+    corner.step_y = layer->stride_y, corner.step_x = layer->stride_x;
+    corner.end_x = layer->out_width * layer->stride_x - layer->pad_left;
+    corner.last_y = layer->in_height - layer->kernel_height, corner.last_x = layer->in_width - layer->kernel_width;
     return corner;
 }
 
-static void ee_next_corner(const ee_window *layer, ee_corner *corner) {
-    corner->x += layer->stride_x;
-    if (corner->x == layer->out_width * layer->stride_x - layer->pad_left) {
-        corner->x = -layer->pad_left;
-        corner->y += layer->stride_y;
+static inline void ee_next_corner(ee_corner *corner) {
+    corner->x += corner->step_x;
+    if (corner->x == corner->end_x) {
+        corner->x = corner->first_x;
+        corner->y += corner->step_y;
     }
-}
-
-static int ee_is_inside(const ee_window *layer, ee_corner corner) {
-    return corner.x >= 0 && corner.y >= 0 && corner.x + layer->kernel_width <= layer->in_width &&
-           corner.y + layer->kernel_height <= layer->in_height;
 }
 
 /* Copy a window in the order of the weights. */
@@ -373,9 +421,7 @@ EE_APART void ee_gather(const ee_window *layer, const int8_t *input, ee_corner c
     const int begin = (left - corner.x) * channels, end = (right - corner.x) * channels;
     const int middle = begin > fours ? begin : end < fours ? end : fours;
     int8_t *rest = patch + rows * fours - fours;
-    if (!ee_is_inside(layer, corner)) {
-        memset(patch, layer->in_zero_point, (size_t)(rows * line));
-    }
+    memset(patch, layer->in_zero_point, (size_t)(rows * line));
     for (int row = corner.y; row < corner.y + rows; row++, patch += fours, rest += line - fours) {
         if (row >= 0 && row < layer->in_height) {
             const int8_t *from = input + (row * width + left) * channels - begin;
@@ -419,7 +465,7 @@ static void ee_convolution_plain(const ee_window *layer, const int8_t *input, in
     memset(patch, 0, (size_t)(4 * ee_groups(layer)));
     for (int pixel = 0; pixel < pixels; pixel++, output += layer->out_channels) {
         ee_gather(layer, input, corner, patch);
-        ee_next_corner(layer, &corner);
+        ee_next_corner(&corner);
         ee_pixel(layer, patch, output);
     }
 }
@@ -483,19 +529,24 @@ EE_INLINE void ee_widen_9x3(const int8_t *from, int pitch, uint32_t *block) {
 /* Widen the windows of four pixels to a block. */
 EE_APART void ee_gather4(const ee_window *layer, const int8_t *input, ee_corner *corner, uint32_t *block,
                          int8_t *patch) {
-    const int pitch = layer->in_width * layer->in_channels, groups = ee_groups(layer);
-    const int small = layer->in_channels == 3 && layer->kernel_width == 3 && layer->kernel_height == 3;
-    for (int pixel = 0; pixel < 4; pixel++, block++) {
-        if (small && ee_is_inside(layer, *corner)) {
-            ee_widen_9x3(input + corner->y * pitch + corner->x * 3, pitch, block);
-        } else {
-            ee_gather(layer, input, *corner, patch);
-            for (int i = 0; i < groups; i++) {
-                const uint32_t bytes = ee_load(patch + 4 * i);
-                block[8 * i] = ee_even_up(bytes), block[8 * i + 4] = ee_odd_up(bytes);
-            }
+    const int pitch = layer->in_width * layer->in_channels, groups = ee_groups(layer), step = corner->step_x;
+    if (layer->in_channels == 3 && layer->kernel_width == 3 && layer->kernel_height == 3 && corner->x >= 0 &&
+        corner->x + 3 * step <= corner->last_x && corner->y >= 0 && corner->y <= corner->last_y) {
+        const int8_t *from = input + corner->y * pitch + corner->x * 3;
+        EE_ROLLED for (uint32_t *end = block + 4; block < end; block++, from += 3 * step) {
+            ee_widen_9x3(from, pitch, block);
         }
-        ee_next_corner(layer, corner);
+        corner->x += 3 * step;
+        ee_next_corner(corner);
+        return;
+    }
+    EE_ROLLED for (uint32_t *end = block + 4; block < end; block++) {
+        ee_gather(layer, input, *corner, patch);
+        EE_ROLLED for (int i = 0; i < groups; i++) {
+            const uint32_t bytes = ee_load(patch + 4 * i);
+            block[8 * i] = ee_even_up(bytes), block[8 * i + 4] = ee_odd_up(bytes);
+        }
+        ee_next_corner(corner);
     }
 }
 
@@ -542,7 +593,7 @@ EE_APART void ee_pixel1(const ee_window *layer, const int8_t *row, int depth, ui
     const uint32_t *const end = at;
     const int8_t *weights = layer->weights;
     const int rectified = layer->rectified, shift = layer->shift;
-    int32_t offset = -255 * ((int32_t)1 << (EE_RECTIFIED_SHIFT - 1));
+    int32_t offset = layer->offset;
     for (int channel = layer->out_channels; channel > 1; channel -= 2) {
         int32_t a = (int32_t)ee_load(weights), b = (int32_t)ee_load(weights + 4);
         weights = ee_dot1(weights + 8, block, end, &a, &b);
@@ -574,7 +625,7 @@ static void ee_convolution_dsp(const ee_window *layer, const int8_t *input, int8
     quad.block = scratch, quad.block_end = scratch + 8 * groups;
     quad.channels = (uint32_t)channels;
     quad.begin = (uint32_t)((2 * groups - 1) & 15);
-    quad.constant = layer->rectified ? -255 * ((int32_t)1 << (EE_RECTIFIED_SHIFT - 1)) : layer->shift;
+    quad.constant = layer->rectified ? layer->offset : layer->shift;
     quad.weights = layer->weights;
     quad.output = output;
     for (; pixel + 4 <= pixels; pixel += 4, quad.output += 4 * channels) {
@@ -598,7 +649,7 @@ static void ee_convolution_dsp(const ee_window *layer, const int8_t *input, int8
     for (; pixel < pixels; pixel++, quad.output += channels) {
         if (!pointwise) {
             ee_gather(layer, input, corner, patch);
-            ee_next_corner(layer, &corner);
+            ee_next_corner(&corner);
         }
         ee_pixel1(layer, pointwise ? input + pixel * depth : patch, depth, scratch, quad.output);
         ee_exact_pixels(layer, scratch, 1, quad.output);
@@ -719,54 +770,6 @@ static void ee_plane_rows(const ee_window *layer, const int8_t *input, int rows,
 
 #if defined(EE_DSP)
 
-/* A band of one channel's output: 3x3, stride 1 (two outputs at a time) or 2. */
-EE_APART void ee_band_dsp(const ee_window *layer, const int8_t *plane, int pitch, int channel, int rows,
-                          int8_t *output) {
-    const int8_t *w = ee_depthwise_weights(layer, channel);
-    const int stride = layer->stride_x, width = layer->out_width, scale = w[7];
-    ee_band band;
-    band.start = (int32_t)ee_load(w);
-    w += 4;
-    for (int i = 0; i < 3; i++, w += 4) {
-        const uint32_t bytes = ee_load(w), even = ee_even(bytes), odd = ee_odd(bytes);
-        band.weights[2 * i] = ee_lows(even, odd);
-        band.weights[2 * i + 1] = ee_low_high(odd, even);
-    }
-    for (int i = 0; i < 6 && scale > 0; i++) {
-        const uint32_t halves = band.weights[i];
-        band.weights[i] = ee_lows(halves << scale, (halves >> 16) << scale);
-    }
-    band.multiplier = (int32_t)ee_load(w);
-    band.offset = -255 * ((int32_t)1 << (EE_RECTIFIED_SHIFT - 1));
-    const int odd = stride == 1 && (width & 1) != 0;
-    band.span = (uint32_t)(stride == 1 ? 2 * (width & ~1) : 4 * width);
-    band.skip = (uint32_t)(stride * pitch) - band.span - (odd ? 4u : 0u);
-    band.rows = (uint32_t)rows;
-    band.begin = 0;
-    band.plane = plane, band.output = output, band.channels = layer->out_channels;
-    const int far = pitch != EE_NEAR;
-    if (stride == 2 || width == 1) {
-        if (stride == 1) {
-            band.span = 4, band.skip = (uint32_t)pitch - 4;
-        }
-        if (far) {
-            ee_band_halved_far(&band);
-        } else {
-            ee_band_halved_near(&band);
-        }
-    } else if (odd) {
-        if (far) {
-            ee_band_odd_far(&band);
-        } else {
-            ee_band_odd_near(&band);
-        }
-    } else if (far) {
-        ee_band_even_far(&band);
-    } else {
-        ee_band_even_near(&band);
-    }
-}
-
 static int ee_is_fast_depthwise(const ee_window *layer) {
     return layer->rectified && layer->kernel_height == 3 && layer->kernel_width == 3 &&
            layer->stride_x == layer->stride_y && layer->stride_x <= 2 && 2 * layer->row <= EE_FAR;
@@ -821,6 +824,45 @@ EE_APART void ee_fill_rows(const ee_window *layer, const ee_planes *planes, int 
     }
 }
 
+#if defined(EE_DSP)
+
+/* A band of the output of `group` channels: 3x3, stride 1 (two outputs at a time, or two of two rows) or 2. */
+EE_APART void ee_bands(const ee_window *layer, const ee_planes *planes, int channel, int group, int rows,
+                       int8_t *output) {
+    const int stride = layer->stride_x, width = layer->out_width, near = planes->pitch == EE_NEAR;
+    const int halved = stride == 2 || width == 1, odd = !halved && (width & 1) != 0;
+    const int twice = near && !halved && !odd && rows > 1;
+    const int line = width * layer->out_channels;
+    const uint32_t span = 2 * (uint32_t)(halved ? 2 * width : width & ~1);
+    const uint32_t end = span + (odd ? 4 : 0);
+    void (*const run)(const ee_band *) = near && stride == 2 && (width & 1) == 0 ? ee_band_doubled_near
+ : halved  ? near ? ee_band_halved_near : ee_band_halved_far
+                                         : odd   ? near ? ee_band_odd_near : ee_band_odd_far
+                                         : twice ? ee_band_twice_near
+                                         : near  ? ee_band_even_near
+                                                 : ee_band_even_far;
+    ee_band band;
+    band.offset = layer->offset, band.span = span;
+    band.channels = layer->out_channels, band.line = (uint32_t)line;
+    for (int i = 0; i < group; i++, output++) {
+        band.weights = ee_depthwise_weights(layer, channel + i);
+        band.plane = planes->at[i], band.output = output;
+        band.rows = (uint32_t)(twice ? rows / 2 : rows);
+        band.skip = (uint32_t)((twice ? 2 : stride) * planes->pitch) - end;
+        if (ee_find_exact(layer, channel + i) != NULL) {
+            ee_band_plain(layer, planes->at[i], 2, planes->pitch, channel + i, rows, output);
+            continue;
+        }
+        run(&band);
+        if (twice && (rows & 1) != 0) {
+            band.rows = 1;
+            band.plane += (rows - 1) * planes->pitch, band.output += (rows - 1) * line;
+            ee_band_even_near(&band);
+        }
+    }
+}
+#endif
+
 /* `group` channels from `channel` on: up to 4 with the DSP code, else 1. Scratch memory is full of padding. */
 static void ee_depthwise_group(const ee_window *layer, const ee_planes *planes, const int8_t *input, int8_t *output,
                                int channel, int group) {
@@ -858,19 +900,16 @@ static void ee_depthwise_group(const ee_window *layer, const ee_planes *planes, 
             ee_planes4(layer, planes, values, to - from, begin);
         }
 #endif
-        for (int i = 0; i < group; i++) {
-            int8_t *plane = planes->at[i];
-            if (group < 4) {
-                ee_plane_rows(layer, values + i, to - from, plane + begin, unit, pitch);
-            }
-#if defined(EE_DSP)
-            if (unit == 2 && ee_find_exact(layer, channel + i) == NULL) {
-                ee_band_dsp(layer, plane, pitch, channel + i, rows, out + i);
-                continue;
-            }
-#endif
-            ee_band_plain(layer, plane, unit, pitch, channel + i, rows, out + i);
+        for (int i = 0; i < group && group < 4; i++) {
+            ee_plane_rows(layer, values + i, to - from, planes->at[i] + begin, unit, pitch);
         }
+#if defined(EE_DSP)
+        if (unit == 2) {
+            ee_bands(layer, planes, channel, group, rows, out);
+            continue;
+        }
+#endif
+        ee_band_plain(layer, planes->at[0], 1, pitch, channel, rows, out);
     }
 }
 
@@ -936,8 +975,31 @@ EE_INLINE void ee_add_dsp(const ee_sum *layer, const int8_t *a, const int8_t *b,
 }
 #endif
 
+#if defined(EE_DSP)
+
+/* By lines; four at a time. */
+EE_APART void ee_add_lines(const ee_sum *layer, const int8_t *a, const int8_t *b, int8_t *output) {
+    const int32_t a_line = layer->a_line, b_line = layer->b_line, start = layer->start;
+    const int8_t *const end = a + layer->size;
+    for (; end - a >= 4; a += 4, b += 4, output += 4) {
+        const uint32_t x = ee_load(a), y = ee_load(b);
+        output[0] = ee_summed((int32_t)(x << 24), a_line, (int32_t)(y << 24), b_line, start);
+        output[1] = ee_summed((int32_t)(x << 16 & 0xFF000000u), a_line, (int32_t)(y << 16 & 0xFF000000u), b_line, start);
+        output[2] = ee_summed((int32_t)(x << 8 & 0xFF000000u), a_line, (int32_t)(y << 8 & 0xFF000000u), b_line, start);
+        output[3] = ee_summed((int32_t)(x & 0xFF000000u), a_line, (int32_t)(y & 0xFF000000u), b_line, start);
+    }
+    while (a < end) {
+        *output++ = ee_summed(*a++ * (1 << 24), a_line, *b++ * (1 << 24), b_line, start);
+    }
+}
+#endif
+
 void ee_add(const ee_sum *layer, const int8_t *a, const int8_t *b, int8_t *output) {
 #if defined(EE_DSP)
+    if (layer->a_line != 0) {
+        ee_add_lines(layer, a, b, output);
+        return;
+    }
     if (layer->fast && layer->b_shift > 0) {
         ee_add_dsp(layer, a, b, output, 1);
         return;

@@ -27,8 +27,8 @@ typedef struct {
  *     sum = start + 2^8 * (weights * input)
  *     output = clip((round(sum * multiplier / 2^32) + offset - (sum < 0 ? step : 0)) / 2^shift)
  * Each channel has an offset and a step. Where only outputs above the zero point -128 can differ, as behind an
- * activation function that cuts at zero, the layer can be `rectified`: its offset is (2 * -128 + 1) * 2^(shift - 1), there
- * is no step, and the shift is EE_RECTIFIED_SHIFT.
+ * activation function that cuts at zero, the layer can be `rectified`: all its channels have one offset and no step, and
+ * the shift is EE_RECTIFIED_SHIFT.
  *
  * `weights` has for two output channels, a and b: their starts; for each four inputs of the window the weights a0 b0 a2 b2 a1 b1 a3 b3; a's multiplier, offset and step, then b's. A
  * missing last channel is all zeros. The fours are those of each row of the window (in columns and channels), then what
@@ -39,6 +39,7 @@ typedef struct {
 typedef struct {
     const int8_t *weights;  /* aligned to 4 bytes */
     const ee_exact *exact;  /* in the order of channels; an odd number's last is always here, depthwise excepted */
+    int32_t offset;         /* where it is rectified */
     uint16_t in_height, in_width, in_channels;
     uint16_t out_height, out_width, out_channels;
     uint8_t kernel_height, kernel_width;
@@ -56,10 +57,12 @@ typedef struct {
 
 /*
  * Sum of two activations, a having the greater scale, if one is greater: b is brought to a's scale with 19 bits more,
- * the sum to the output's.
+ * the sum to the output's. Where a_line is not 0, this gives the same bytes for all a and b, and the DSP code does it:
+ *     output = clip((start + round(2^24 * a * a_line / 2^32) + round(2^24 * b * b_line / 2^32)) / 2^20)
  */
 typedef struct {
     uint32_t b_multiplier, multiplier; /* of b and of the sum; twice TensorFlow Lite's */
+    int32_t a_line, b_line, start;
     uint8_t b_shift, shift;            /* to the right */
     int8_t a_zero_point, b_zero_point, out_zero_point;
     int8_t low, high;
