@@ -9,7 +9,7 @@ from earlyexit.firmware.layers import Add, Conv, Dense, Depthwise, Layer, Mean, 
 
 _COLUMNS = 110
 _DEEPEST_FAST_SHIFT = 22  # a zero point shifted further does not fit into 32 bits
-_BAND_BYTES = 2400  # of scratch memory for a depthwise convolution, where one row of output needs no more
+_BAND_BYTES = 2700  # of scratch memory for a depthwise convolution, where one row of output needs no more
 _PITCHES = (112, 508)  # bytes of a row of it: EE_NEAR and EE_FAR in ee_kernels.c
 _EXACT = np.dtype([("bias", "<i4"), ("multiplier", "<u4"), ("channel", "<u2"), ("shift", "i1"), ("pad", "u1")])
 _FLASH_BYTES = {"ee_window": 44, "ee_sum": 32, "ee_pool": 12}  # of the descriptions on a 32-bit target
@@ -230,7 +230,9 @@ def _planes_bytes(layer: Depthwise, band: int) -> int:
 def _band(layer: Depthwise) -> int:
     """Rows of output that are computed from one filling of scratch memory."""
     rows = min(layer.out_shape[0], 255)
-    return next((band for band in range(rows, 1, -1) if _planes_bytes(layer, band) <= _BAND_BYTES), 1)
+    most = next((band for band in range(rows, 1, -1) if _planes_bytes(layer, band) <= _BAND_BYTES), 1)
+    band = -(-rows // -(-rows // most))  # as few bands as can be, alike in size
+    return band + 1 if band % 2 and band < most else band  # the DSP code takes rows in twos
 
 
 def _convolution_lead(layer: Conv) -> int:

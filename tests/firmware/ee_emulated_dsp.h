@@ -162,3 +162,26 @@ static inline void ee_band_halved_near(const ee_band *band) {
 static inline void ee_band_halved_far(const ee_band *band) {
     ee_band_any(band, 0, 0, EE_FAR);
 }
+
+static inline void ee_split_rows(const ee_split *split) {
+    const int8_t *from = split->from;
+    int8_t *to = split->to;
+    const uint32_t planes[4] = {0, split->second, split->third, split->fourth};
+    for (uint32_t y = 0; y < split->rows; y++, to += split->rest) {
+        for (uint32_t x = 0; x < 2 * split->pairs; x++, from += split->channels, to += 2) {
+            for (int i = 0; i < 4; i++) {
+                to[planes[i]] = 0, to[planes[i] + 1] = from[i];
+            }
+        }
+    }
+}
+
+static inline void ee_widen_fours(const int8_t *rows, int depth, uint32_t *block, int groups) {
+    for (int i = 0; i < groups; i++, block += 8) {
+        for (int pixel = 0; pixel < 4; pixel++) {
+            const int8_t *x = rows + pixel * depth + 4 * i;
+            block[pixel] = ee_halves(x[0] * 256, x[2] * 256);
+            block[4 + pixel] = ee_halves(x[1] * 256, x[3] * 256);
+        }
+    }
+}

@@ -47,6 +47,16 @@ typedef struct {
     uint32_t channels, line; /* bytes from pixel to pixel and from row to row of the output */
 } ee_band;
 
+/* Rows of pixels in pairs, of which four channels become four planes of 16-bit numbers. */
+typedef struct {
+    const int8_t *from;
+    int8_t *to;
+    uint32_t pairs, rows;             /* neither of them 0 */
+    uint32_t channels;                /* bytes from pixel to pixel */
+    uint32_t second, third, fourth;   /* bytes from the first plane to the others */
+    uint32_t rest;                    /* bytes from the end of a plane's row to the next one's begin */
+} ee_split;
+
 /* Bytes of a row in scratch memory of the depthwise DSP code: constants, so that one pointer serves three rows. */
 #define EE_NEAR 112
 #define EE_FAR 508
@@ -307,6 +317,34 @@ EE_ASSEMBLY ee_band_halved_near(const ee_band *band EE_UNNAMED) {
 EE_ASSEMBLY ee_band_halved_far(const ee_band *band EE_UNNAMED) {
     EE_ROWS(EE_SINGLE("508", "1016"), EE_NEXT(""), "4");
 }
+
+/* r0 from, r1 to, r2 pairs, r3 rows, r4 channels, r5-r7 other planes, r8 rest, r9 mask, lr pairs left. */
+EE_ASSEMBLY ee_split_rows(const ee_split *split EE_UNNAMED) {
+#define EE_SPLIT                                                                                                       \
+    "ldr.w r10, [r0]\n ldr.w r11, [r0, r4]\n add r0, r0, r4, lsl #1\n"                                                \
+    "pkhbt r12, r10, r11, lsl #16\n pkhtb r11, r11, r10, asr #16\n"                                                   \
+    "and r10, r9, r12, lsl #8\n and r12, r9, r12\n str.w r12, [r1, r5]\n"                                             \
+    "and r12, r9, r11, lsl #8\n and r11, r9, r11\n str.w r12, [r1, r6]\n str.w r11, [r1, r7]\n str.w r10, [r1], #4\n"
+    __asm__("push {r4-r11, lr}\n ldm r0, {r0-r8}\n mov r9, #0xFF00FF00\n"
+            "1: mov lr, r2\n lsls r10, r2, #31\n bne.w 3f\n"
+            "2:\n" EE_SPLIT "3:\n" EE_SPLIT "subs lr, #2\n bgt.w 2b\n"
+            "add r1, r8\n subs r3, #1\n bne.w 1b\n pop {r4-r11, pc}\n");
+#undef EE_SPLIT
+}
+
+/* Widen four rows, `depth` bytes from one to the next, to so many groups of a block. r6 mask, r7-r10 bytes. */
+EE_ASSEMBLY ee_widen_fours(const int8_t *rows EE_UNNAMED, int depth EE_UNNAMED, uint32_t *block EE_UNNAMED,
+                           int groups EE_UNNAMED) {
+#define EE_GROUP                                                                                                       \
+    "ldr.w r7, [r0], #4\n ldr.w r8, [r1], #4\n ldr.w r9, [r4], #4\n ldr.w r10, [r5], #4\n"                             \
+    "and r11, r6, r7, lsl #8\n and r12, r6, r8, lsl #8\n and r7, r6\n and r8, r6\n"                                   \
+    "str.w r11, [r2]\n str.w r12, [r2, #4]\n str.w r7, [r2, #16]\n str.w r8, [r2, #20]\n"                             \
+    "and r11, r6, r9, lsl #8\n and r12, r6, r10, lsl #8\n and r9, r6\n and r10, r6\n"                                 \
+    "str.w r11, [r2, #8]\n str.w r12, [r2, #12]\n str.w r9, [r2, #24]\n str.w r10, [r2, #28]\n add r2, #32\n"
+    __asm__("push {r4-r11, lr}\n add lr, r0, r1\n add r4, lr, r1\n add r5, r4, r1\n mov r1, lr\n mov r6, #0xFF00FF00\n"
+            "lsls r7, r3, #31\n bne.w 2f\n1:\n" EE_GROUP "2:\n" EE_GROUP "subs r3, #2\n bgt.w 1b\n pop {r4-r11, pc}\n");
+#undef EE_GROUP
+}
 #endif
 
 static inline uint32_t ee_load(const int8_t *bytes) {
@@ -495,21 +533,18 @@ static inline uint32_t ee_odd_up(uint32_t bytes) {
     return bytes & 0xFF00FF00u;
 }
 
-static inline void ee_widen_group(uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t *group) {
-    group[0] = ee_even_up(a), group[1] = ee_even_up(b), group[2] = ee_even_up(c), group[3] = ee_even_up(d);
-    group[4] = ee_odd_up(a), group[5] = ee_odd_up(b), group[6] = ee_odd_up(c), group[7] = ee_odd_up(d);
-}
-
 /* Widen four rows of `depth` bytes to a block. */
-EE_APART void ee_widen4(const int8_t *rows, int depth, uint32_t *block) {
-    const int8_t *a = rows, *b = a + depth, *c = b + depth, *d = c + depth;
-    int left = depth;
-    for (; left >= 4; left -= 4, a += 4, b += 4, c += 4, d += 4, block += 8) {
-        ee_widen_group(ee_load(a), ee_load(b), ee_load(c), ee_load(d), block);
+static void ee_widen4(const int8_t *rows, int depth, uint32_t *block) {
+    const int groups = depth >> 2, left = depth & 3;
+    if (groups > 0) {
+        ee_widen_fours(rows, depth, block, groups);
     }
     if (left > 0) {
-        ee_widen_group(ee_load_some(a, left), ee_load_some(b, left), ee_load_some(c, left), ee_load_some(d, left),
-                       block);
+        rows += 4 * groups, block += 8 * groups;
+        for (int i = 0; i < 4; i++, rows += depth, block++) {
+            const uint32_t bytes = ee_load_some(rows, left);
+            block[0] = ee_even_up(bytes), block[4] = ee_odd_up(bytes);
+        }
     }
 }
 
@@ -530,23 +565,25 @@ EE_INLINE void ee_widen_9x3(const int8_t *from, int pitch, uint32_t *block) {
 EE_APART void ee_gather4(const ee_window *layer, const int8_t *input, ee_corner *corner, uint32_t *block,
                          int8_t *patch) {
     const int pitch = layer->in_width * layer->in_channels, groups = ee_groups(layer), step = corner->step_x;
-    if (layer->in_channels == 3 && layer->kernel_width == 3 && layer->kernel_height == 3 && corner->x >= 0 &&
-        corner->x + 3 * step <= corner->last_x && corner->y >= 0 && corner->y <= corner->last_y) {
+    const int small = layer->in_channels == 3 && layer->kernel_width == 3 && layer->kernel_height == 3;
+    uint32_t *const end = block + 4;
+    while (block < end) {
+        int inside = small && corner->x >= 0 && corner->y >= 0 && corner->y <= corner->last_y;
         const int8_t *from = input + corner->y * pitch + corner->x * 3;
-        EE_ROLLED for (uint32_t *end = block + 4; block < end; block++, from += 3 * step) {
+        EE_ROLLED for (; inside && block < end && corner->x <= corner->last_x; block++, from += 3 * step) {
             ee_widen_9x3(from, pitch, block);
+            ee_next_corner(corner);
+            inside = corner->x != corner->first_x;
         }
-        corner->x += 3 * step;
-        ee_next_corner(corner);
-        return;
-    }
-    EE_ROLLED for (uint32_t *end = block + 4; block < end; block++) {
-        ee_gather(layer, input, *corner, patch);
-        EE_ROLLED for (int i = 0; i < groups; i++) {
-            const uint32_t bytes = ee_load(patch + 4 * i);
-            block[8 * i] = ee_even_up(bytes), block[8 * i + 4] = ee_odd_up(bytes);
+        if (block < end) {
+            ee_gather(layer, input, *corner, patch);
+            EE_ROLLED for (int i = 0; i < groups; i++) {
+                const uint32_t bytes = ee_load(patch + 4 * i);
+                block[8 * i] = ee_even_up(bytes), block[8 * i + 4] = ee_odd_up(bytes);
+            }
+            ee_next_corner(corner);
+            block++;
         }
-        ee_next_corner(corner);
     }
 }
 
@@ -571,6 +608,21 @@ EE_APART void ee_exact_pixels(const ee_window *layer, const uint32_t *block, int
 static inline const int8_t *ee_dot1(const int8_t *weights, const uint32_t *at, const uint32_t *end, int32_t *a,
                                     int32_t *b) {
     int32_t first = *a, second = *b;
+#if defined(EE_ASSEMBLY)
+    uint32_t halves;
+#define EE_ONE_PIXEL(weights, x)                                                                                       \
+    "sxtb16 %[halves], " weights "\n smlad %[first], " x ", %[halves], %[first]\n"                                      \
+    "sxtb16 %[halves], " weights ", ror #8\n smlad %[second], " x ", %[halves], %[second]\n"
+    for (; end - at >= 4;) {
+        __asm__("ldmia %[weights]!, {r4, r5, r6, r8}\n ldmia %[at]!, {r9, r10, r11, r12}\n" EE_ONE_PIXEL("r4", "r9")
+                EE_ONE_PIXEL("r5", "r10") EE_ONE_PIXEL("r6", "r11") EE_ONE_PIXEL("r8", "r12")
+                : [weights] "+r"(weights), [at] "+r"(at), [first] "+r"(first), [second] "+r"(second),
+                  [halves] "=&r"(halves)
+                :
+                : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "memory");
+    }
+#undef EE_ONE_PIXEL
+#endif
     for (; at < end; at += 2, weights += 8) {
         const uint32_t evens = ee_load(weights), odds = ee_load(weights + 4), x = at[0], y = at[1];
         first = ee_mac(x, ee_even(evens), first);
@@ -725,38 +777,6 @@ static void ee_band_plain(const ee_window *layer, const int8_t *plane, int unit,
     }
 }
 
-#if defined(EE_DSP)
-
-/* Split `pairs` of pixels, four channels of each, into four planes of 16-bit numbers, q, r and s bytes from the first. */
-EE_INLINE void ee_split(const int8_t *from, int channels, int pairs, int8_t *to, ptrdiff_t q, ptrdiff_t r, ptrdiff_t s) {
-#if defined(EE_ASSEMBLY)
-    uint32_t a, b, lows, highs;
-#define EE_SPLIT                                                                                                       \
-    "ldr %[a], [%[from]]\n ldr %[b], [%[from], %[channels]]\n add %[from], %[from], %[channels], lsl #1\n"              \
-    "pkhbt %[lows], %[a], %[b], lsl #16\n pkhtb %[highs], %[b], %[a], asr #16\n"                                       \
-    "and %[a], %[mask], %[lows], lsl #8\n and %[b], %[mask], %[lows]\n"                                                \
-    "and %[lows], %[mask], %[highs], lsl #8\n and %[highs], %[mask], %[highs]\n"                                       \
-    "str %[b], [%[to], %[q]]\n str %[lows], [%[to], %[r]]\n str %[highs], [%[to], %[s]]\n str %[a], [%[to]], #4\n"
-    __asm__ volatile("lsls %[a], %[pairs], #31\n bne 2f\n cmp %[pairs], #0\n beq 3f\n"
-                     "1:\n" EE_SPLIT "2:\n" EE_SPLIT "subs %[pairs], %[pairs], #2\n bgt 1b\n3:\n"
-                     : [from] "+r"(from), [to] "+r"(to), [pairs] "+r"(pairs), [a] "=&r"(a), [b] "=&r"(b),
-                       [lows] "=&r"(lows), [highs] "=&r"(highs)
-                     : [channels] "r"(channels), [q] "r"(q), [r] "r"(r), [s] "r"(s), [mask] "r"(0xFF00FF00u)
-                     : "cc", "memory");
-#undef EE_SPLIT
-#else
-    for (; pairs > 0; pairs--, from += 2 * channels, to += 4) {
-        const uint32_t a = ee_load(from), b = ee_load(from + channels);
-        const uint32_t lows = ee_lows(a, b), highs = ee_highs(a, b);
-        ee_store(to, ee_even_up(lows));
-        ee_store(to + q, ee_odd_up(lows));
-        ee_store(to + r, ee_even_up(highs));
-        ee_store(to + s, ee_odd_up(highs));
-    }
-#endif
-}
-#endif
-
 /* One channel of some rows. */
 static void ee_plane_rows(const ee_window *layer, const int8_t *input, int rows, int8_t *to, int unit, int pitch) {
     const int channels = layer->in_channels, width = layer->in_width;
@@ -789,19 +809,29 @@ typedef struct {
 
 /* Four channels of some rows; the first values' places are `begin` bytes behind the planes'. */
 EE_APART void ee_planes4(const ee_window *layer, const ee_planes *planes, const int8_t *input, int rows, int begin) {
-    const int channels = layer->in_channels, width = layer->in_width;
-    int8_t *to = planes->at[0] + begin;
-    const ptrdiff_t q = planes->at[1] - planes->at[0], r = planes->at[2] - planes->at[0],
-                    s = planes->at[3] - planes->at[0];
-    for (; rows > 0; rows--, to += planes->pitch) {
-        const int8_t *from = input;
-        ee_split(from, channels, width >> 1, to, q, r, s);
-        input += width * channels;
-        if (width & 1) {
-            int8_t *place = to + 2 * width - 1;
-            from = input - channels;
-            place[0] = from[0], place[q] = from[1], place[r] = from[2], place[s] = from[3];
+    const int channels = layer->in_channels, width = layer->in_width, pitch = planes->pitch;
+    ee_split split;
+    split.from = input, split.to = planes->at[0] + begin;
+    split.pairs = (uint32_t)(width >> 1), split.rows = 1;
+    split.channels = (uint32_t)channels;
+    split.second = (uint32_t)(planes->at[1] - planes->at[0]);
+    split.third = (uint32_t)(planes->at[2] - planes->at[0]);
+    split.fourth = (uint32_t)(planes->at[3] - planes->at[0]);
+    split.rest = (uint32_t)(pitch - 2 * width);
+    if ((width & 1) == 0) {
+        split.rows = (uint32_t)rows;
+        if (rows > 0) {
+            ee_split_rows(&split);
         }
+        return;
+    }
+    for (; rows > 0; rows--, split.from += width * channels, split.to += pitch) {
+        const int8_t *last = split.from + (width - 1) * channels;
+        int8_t *place = split.to + 2 * width - 1;
+        if (width > 1) {
+            ee_split_rows(&split);
+        }
+        place[0] = last[0], place[split.second] = last[1], place[split.third] = last[2], place[split.fourth] = last[3];
     }
 }
 #endif
