@@ -276,7 +276,7 @@ EE_ASSEMBLY ee_quad_signed(const ee_quad *quad EE_UNNAMED) {
             "sxtb16 r10, r8\n sxtb16 r11, r8, ror #8\n pkhbt r6, r10, r11, lsl #16\n pkhtb r7, r10, r11\n"             \
             "beq.w 1f\n mov r8, #1\n lsl r8, r8, r9\n" EE_UP("r2") EE_UP("r3") EE_UP("r4") EE_UP("r5") EE_UP("r6")     \
             EE_UP("r7") "1: ldr.w pc, [sp, #24]\n"                                                                    \
-            ".p2align 2\n2:\n" one ".p2align 2\n3:\n" one next                                                        \
+            "2:\n" one "3:\n" one next                                                        \
             "it ne\n ldrne.w pc, [sp, #24]\n add sp, #44\n pop {r4-r11, pc}\n")
 #define EE_NEXT(rest)                                                                                                  \
     "cmp r0, lr\n bne.w 2b\n" rest "ldr.w r10, [sp, #16]\n ldr.w r11, [sp, #20]\n ldr.w lr, [sp, #12]\n"              \
@@ -458,13 +458,13 @@ EE_APART void ee_gather(const ee_window *layer, const int8_t *input, ee_corner c
     const int right = corner.x + layer->kernel_width < width ? corner.x + layer->kernel_width : width;
     const int begin = (left - corner.x) * channels, end = (right - corner.x) * channels;
     const int middle = begin > fours ? begin : end < fours ? end : fours;
-    int8_t *rest = patch + rows * fours - fours;
+    int8_t *rest = patch + rows * fours;
     memset(patch, layer->in_zero_point, (size_t)(rows * line));
     for (int row = corner.y; row < corner.y + rows; row++, patch += fours, rest += line - fours) {
         if (row >= 0 && row < layer->in_height) {
-            const int8_t *from = input + (row * width + left) * channels - begin;
-            ee_copy(patch + begin, from + begin, middle - begin);
-            ee_copy(rest + middle, from + middle, end - middle);
+            const int8_t *from = input + (row * width + left) * channels;
+            ee_copy(patch + begin, from, middle - begin);
+            ee_copy(rest + (middle - fours), from + (middle - begin), end - middle);
         }
     }
 }
@@ -569,7 +569,7 @@ EE_APART void ee_gather4(const ee_window *layer, const int8_t *input, ee_corner 
     uint32_t *const end = block + 4;
     while (block < end) {
         int inside = small && corner->x >= 0 && corner->y >= 0 && corner->y <= corner->last_y;
-        const int8_t *from = input + corner->y * pitch + corner->x * 3;
+        const int8_t *from = inside ? input + corner->y * pitch + corner->x * 3 : input;
         EE_ROLLED for (; inside && block < end && corner->x <= corner->last_x; block++, from += 3 * step) {
             ee_widen_9x3(from, pitch, block);
             ee_next_corner(corner);
@@ -752,20 +752,19 @@ static const ee_exact *ee_find_exact(const ee_window *layer, int channel) {
     return NULL;
 }
 
-/* A band of one channel's output. Values are `unit` bytes, rows `pitch` bytes from one to the next. */
-static void ee_band_plain(const ee_window *layer, const int8_t *plane, int unit, int pitch, int channel, int rows,
-                          int8_t *output) {
+/* A band of one channel's output, from rows of bytes. */
+static void ee_band_plain(const ee_window *layer, const int8_t *plane, int channel, int rows, int8_t *output) {
     const int8_t *weights = ee_depthwise_weights(layer, channel);
     const int line = ee_line_of_weights(layer), scale = 8 + weights[4 + layer->kernel_width];
     const ee_exact *exact = ee_find_exact(layer, channel);
     for (int y = 0; y < rows; y++) {
         for (int x = 0; x < layer->out_width; x++, output += layer->out_channels) {
-            const int8_t *corner = plane + y * layer->stride_y * pitch + x * layer->stride_x * unit + unit - 1;
+            const int8_t *corner = plane + y * layer->stride_y * layer->row + x * layer->stride_x;
             const int8_t *weight = weights + 4;
             int32_t sum = 0;
-            for (int i = 0; i < layer->kernel_height; i++, corner += pitch, weight += line) {
+            for (int i = 0; i < layer->kernel_height; i++, corner += layer->row, weight += line) {
                 for (int j = 0; j < layer->kernel_width; j++) {
-                    sum += weight[j] * corner[j * unit];
+                    sum += weight[j] * corner[j];
                 }
             }
             if (exact != NULL) {
@@ -856,6 +855,28 @@ EE_APART void ee_fill_rows(const ee_window *layer, const ee_planes *planes, int 
 
 #if defined(EE_DSP)
 
+/* A band of a channel that needs TensorFlow Lite's arithmetic; 3x3. */
+EE_APART void ee_band_exact(const ee_window *layer, const int8_t *plane, int pitch, const ee_exact *exact, int rows,
+                            int8_t *output) {
+    const int8_t *w = ee_depthwise_weights(layer, exact->channel) + 4;
+    uint32_t pairs[3], thirds[3];
+    for (int i = 0; i < 3; i++, w += 4) {
+        pairs[i] = ee_lows((uint32_t)w[0], (uint32_t)w[1]);
+        thirds[i] = ee_lows((uint32_t)w[2], 0);
+    }
+    for (; rows > 0; rows--, plane += layer->stride_y * pitch) {
+        const int8_t *at = plane;
+        for (int x = layer->out_width; x > 0; x--, at += 2 * layer->stride_x, output += layer->out_channels) {
+            int32_t sum = 0;
+            for (int i = 0; i < 3; i++) {
+                sum = ee_mac(ee_load(at + i * pitch), pairs[i], sum);
+                sum = ee_mac((uint32_t)(uint8_t)at[i * pitch + 5] << 8, thirds[i], sum);
+            }
+            *output = ee_exact_output(layer, exact, sum >> 8);
+        }
+    }
+}
+
 /* A band of the output of `group` channels: 3x3, stride 1 (two outputs at a time, or two of two rows) or 2. */
 EE_APART void ee_bands(const ee_window *layer, const ee_planes *planes, int channel, int group, int rows,
                        int8_t *output) {
@@ -879,8 +900,9 @@ EE_APART void ee_bands(const ee_window *layer, const ee_planes *planes, int chan
         band.plane = planes->at[i], band.output = output;
         band.rows = (uint32_t)(twice ? rows / 2 : rows);
         band.skip = (uint32_t)((twice ? 2 : stride) * planes->pitch) - end;
-        if (ee_find_exact(layer, channel + i) != NULL) {
-            ee_band_plain(layer, planes->at[i], 2, planes->pitch, channel + i, rows, output);
+        const ee_exact *const exact = ee_find_exact(layer, channel + i);
+        if (exact != NULL) {
+            ee_band_exact(layer, planes->at[i], planes->pitch, exact, rows, output);
             continue;
         }
         run(&band);
@@ -939,7 +961,7 @@ static void ee_depthwise_group(const ee_window *layer, const ee_planes *planes, 
             continue;
         }
 #endif
-        ee_band_plain(layer, planes->at[0], 1, pitch, channel, rows, out);
+        ee_band_plain(layer, planes->at[0], channel, rows, out);
     }
 }
 
