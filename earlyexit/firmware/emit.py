@@ -9,7 +9,7 @@ from earlyexit.firmware.layers import Add, Conv, Dense, Depthwise, Layer, Mean, 
 
 _COLUMNS = 110
 _DEEPEST_FAST_SHIFT = 22  # a zero point shifted further does not fit into 32 bits
-_BAND_BYTES = 2700  # of scratch memory for a depthwise convolution, where one row of output needs no more
+_BAND_BYTES = 2300  # of scratch memory for a depthwise convolution, where one row of output needs no more
 _PITCHES = (112, 508)  # bytes of a row of it: EE_NEAR and EE_FAR in ee_kernels.c
 _EXACT = np.dtype([("bias", "<i4"), ("multiplier", "<u4"), ("channel", "<u2"), ("shift", "i1"), ("pad", "u1")])
 _FLASH_BYTES = {"ee_window": 44, "ee_sum": 32, "ee_pool": 12}  # of the descriptions on a 32-bit target
