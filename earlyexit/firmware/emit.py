@@ -81,6 +81,21 @@ def leads(layer: Layer) -> dict[int, int]:
     return dict.fromkeys(range(len(layer.inputs)), 0)
 
 
+def runs_fast(layer: Layer) -> bool:
+    """Return whether the DSP code computes the layer, its exact channels excepted; else plain C does."""
+    if isinstance(layer, Add):
+        return bool(_sum_fields(layer)["fast"])
+    if not isinstance(layer, Depthwise):
+        return True
+    usual = layer.weights.shape[:2] == (3, 3) and layer.stride in ((1, 1), (2, 2))
+    return usual and requantization.lines(layer).rectified and 2 * _row(layer) <= _PITCHES[-1]
+
+
+def exact_channels(layer: Layer) -> int:
+    """Return the number of output channels that take TensorFlow Lite's own, slower arithmetic: `exact` in ee_window."""
+    return len(arrays(layer)["exact"]) if isinstance(layer, Window) else 0
+
+
 def flash_bytes(layer: Layer) -> int:
     """Return the bytes of the layer's constants on a 32-bit target."""
     kind, _ = description(layer, "")
@@ -114,10 +129,10 @@ def arrays(layer: Layer) -> dict[str, np.ndarray]:
     weights = np.where(found.constant, 0, np.moveaxis(layer.weights, -1 if isinstance(layer, Depthwise) else 0, -1))
     weights = np.moveaxis(weights, -1, 0).astype(np.int8)
     stream = _depthwise_stream(weights, found) if isinstance(layer, Depthwise) else _paired_stream(weights, found)
-    inexact = ~found.exact
+    needed = ~found.equal
     if not isinstance(layer, Depthwise) and len(weights) % 2:
-        inexact[-1] = True
-    channels = np.flatnonzero(inexact)
+        needed[-1] = True
+    channels = np.flatnonzero(needed)
     exact = np.zeros(len(channels), _EXACT)
     exact["bias"], exact["multiplier"] = layer.bias[channels], 2 * layer.multipliers[channels].astype(np.int64)
     exact["channel"], exact["shift"] = channels, -layer.shifts[channels]
@@ -217,12 +232,9 @@ def _row(layer: Depthwise) -> int:
 def _planes_bytes(layer: Depthwise, band: int) -> int:
     """Bytes of four channels' rows as 16-bit numbers, side by side where they are short; of one as bytes at least."""
     row, held = _row(layer), (band - 1) * layer.stride[0] + int(layer.weights.shape[0])
-    pitch = next((pitch for pitch in _PITCHES if 2 * row <= pitch), None)
-    fast = (
-        requantization.lines(layer).rectified and layer.weights.shape[:2] == (3, 3) and layer.stride in ((1, 1), (2, 2))
-    )
-    if pitch is None or not fast:
+    if not runs_fast(layer):
         return -(-held * row // 4) * 4
+    pitch = next(pitch for pitch in _PITCHES if 2 * row <= pitch)
     beside = next(count for count in (4, 2, 1) if 2 * count * row <= pitch)
     return 4 // beside * held * pitch
 

@@ -1,12 +1,13 @@
-"""Requantization of a window layer by a straight line, with TensorFlow Lite's bytes for every sum that can occur.
+"""Requantization with one rounding that gives TensorFlow Lite's bytes for every sum that can occur.
 
 TensorFlow Lite rounds a sum twice. An output has 256 values, so this maps sums to outputs by a staircase of at most 255
-steps. Here a line is searched for each output channel that, rounded once, climbs each step at the same sum:
+steps. For each output channel a straight line is searched that, rounded once, reaches each step at the same sum:
 
-    sum = start + 2^scale * (weights * input, added up)
-    output = clip((round(sum * multiplier / 2^32) + offset - (step where sum is negative)) / 2^shift)
+    sum = start + 2^scale * (weights * inputs, added up)
+    output = clip((round(sum * multiplier / 2^32) + offset - (sum < 0 ? step : 0)) / 2^shift)
 
-Activations are moved up by 8 bits, which costs the DSP code nothing; the bits below the bias place the line finely.
+TensorFlow Lite rounds halves away from zero, so steps below zero lie one unit of its first rounding higher: `step`. The
+scale costs nothing where the DSP code widens activations to 16 bits, and its bits below the bias place the line finely.
 """
 
 from dataclasses import dataclass
@@ -18,15 +19,15 @@ from earlyexit.firmware import fixed_point
 from earlyexit.firmware.layers import Add, Depthwise, Window
 
 RECTIFIED_SHIFT = 12  # EE_RECTIFIED_SHIFT in ee_kernels.h
-_MOST_SIGNED_SHIFT = 20  # of layers that are not rectified
-SCALE = 8  # bits by which sums are moved up at least
-_MORE = 6  # bits more by which weights of a depthwise convolution may be moved up: they are widened to 16 bits anyway
-_DEEPEST = 22  # shift of TensorFlow Lite's: more does not fit into the 64 bits below
-_TRIES = 97  # multipliers about the nearest
-_SUM_SHIFT = 20  # bits of fraction of a sum by lines
-_SUM_TRIES = 3  # starts about the nearest, to both sides
-_OFFSETS = 24  # of rectified layers
-_APART = 4  # how many of them lie between two that differ by a unit at the furthest sum
+SCALE = 8  # the least: activations as the upper bytes of 16-bit numbers
+_MOST_SHIFT = 20  # of layers that are not rectified
+_MORE_SCALE = 6  # of depthwise convolutions, whose weights are widened to 16 bits: 127 * 2^6 fits
+_DEEPEST = 22  # TensorFlow Lite's largest shift to the right for which 64 bits suffice below
+_TRIES = 97  # multipliers that are tried
+_APART = 4  # of these, how many change the line by less than one unit at the largest sum
+_OFFSETS = 24  # that are tried for a rectified layer
+_SUM_SHIFT = 20  # as in ee_sum
+_SUM_TRIES = 3  # starts that are tried on both sides of the nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,8 @@ class Lines:
         rectified: whether the shift is RECTIFIED_SHIFT, all offsets are equal, and all steps 0.
         shift: of all channels.
         scales, starts, multipliers, offsets, steps: see above.
-        constant: whether the channel has one output for all inputs; its weights count as zeros then.
-        exact: whether the line gives TensorFlow Lite's bytes; the other channels need its arithmetic.
+        constant: whether the channel has the same output for all inputs; the line then holds for weights of zero.
+        equal: whether the line gives TensorFlow Lite's bytes; the other channels need its own arithmetic.
     """
 
     rectified: bool
@@ -49,26 +50,26 @@ class Lines:
     offsets: np.ndarray
     steps: np.ndarray
     constant: np.ndarray
-    exact: np.ndarray
+    equal: np.ndarray
 
 
 @lru_cache(maxsize=256)
 def lines(layer: Window) -> Lines:
-    """Return the lines of the layer's channels."""
+    """Return the lines of the layer's channels: those of the shift and offset that suit the most channels."""
     wide = layer.weights.astype(np.int64)
     axes = (0, 1) if isinstance(layer, Depthwise) else (1, 2, 3)
     up, down = np.maximum(wide, 0).sum(axes), np.minimum(wide, 0).sum(axes)
     lows, highs = layer.bias + 127 * down - 128 * up, layer.bias + 127 * up - 128 * down
-    scales = range(SCALE, SCALE + 1 + (_MORE if isinstance(layer, Depthwise) else 0))
-    # A multiplier has 31 bits, so the largest factors limit the shift, unless they are so few that they count as exact.
+    scales = range(SCALE, SCALE + 1 + (_MORE_SCALE if isinstance(layer, Depthwise) else 0))
+    # A multiplier has 31 bits, so the largest factor limits the shift; a few channels may be too large for it.
     rights = np.sort(-layer.shifts)
     limits = [7 + int(rights[number]) for number in (0, len(rights) // 16)]
     rectified = layer.zero_point == -128 and (isinstance(layer, Depthwise) or limits[1] >= RECTIFIED_SHIFT)
     if rectified:
-        # Another offset for all of them is another chance for the few that have no line with this one.
+        # One offset serves all channels; where one of them has no line for it, another offset may do.
         tries = [(RECTIFIED_SHIFT, moved) for moved in range(_OFFSETS)]
     else:
-        tries = [(min(max(limit, 1), _MOST_SIGNED_SHIFT), 0) for limit in limits]
+        tries = [(min(max(limit, 1), _MOST_SHIFT), 0) for limit in limits]
     columns = [x.tolist() for x in (layer.multipliers, -layer.shifts, layer.bias, lows, highs)]
     best: Lines | None = None
     for shift, moved in tries:
@@ -77,16 +78,16 @@ def lines(layer: Window) -> Lines:
         ]
         arrays = np.array([_line(channel, scales) for channel in channels], np.int64).reshape(-1, 7).T
         found = Lines(rectified, shift, *arrays[:5], *arrays[5:].astype(bool))
-        if best is None or found.exact.sum() > best.exact.sum():
+        if best is None or found.equal.sum() > best.equal.sum():
             best = found
-        if best.exact.all():
+        if best.equal.all():
             break
     assert best is not None
     return best
 
 
 def sum_lines(layer: Add, order: tuple[int, int]) -> tuple[int, int, int]:
-    """Return the multipliers of both inputs, in this `order`, and the start: see ee_sum; zeros where there are none."""
+    """Return a_line, b_line and start of ee_sum, for the inputs in this `order`; zeros where none are found."""
     values = np.arange(-128, 128)
     inputs = [values[:, None], values[None]]
     parts = [
@@ -96,10 +97,8 @@ def sum_lines(layer: Add, order: tuple[int, int]) -> tuple[int, int, int]:
     ]
     found = fixed_point.requantize(parts[0] + parts[1], layer.multiplier, layer.shift) + layer.zero_point
     expected = np.clip(found, layer.low, layer.high)
-    factors = [
-        layer.in_multipliers[n] * layer.multiplier * 2.0 ** (layer.in_shifts[n] + layer.shift - 62 + 20) for n in order
-    ]
-    slopes = [round(factor * 2.0**_SUM_SHIFT * 2**8) for factor in factors]
+    bits = fixed_point.ADD_LEFT_SHIFT + layer.shift - 62 + _SUM_SHIFT + 8
+    slopes = [round(layer.in_multipliers[n] * layer.multiplier * 2.0 ** (layer.in_shifts[n] + bits)) for n in order]
     zero = sum(slope * layer.in_zero_points[n] / 2**8 for slope, n in zip(slopes, order, strict=True))
     nearest = round((layer.zero_point + 0.5) * 2**_SUM_SHIFT - zero)
     reach = abs(nearest) + sum(slopes) / 2
@@ -115,7 +114,15 @@ def sum_lines(layer: Add, order: tuple[int, int]) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class _Channel:
-    """TensorFlow Lite's numbers of a channel, `right` the shift to the right, and the range of its sums."""
+    """A channel of a layer.
+
+    Attributes:
+        zero_point: of the output.
+        shift, rectified: of the line.
+        moved: by how much the line's offset differs from the zero point and a half.
+        multiplier, right, bias: TensorFlow Lite's; `right` is its shift to the right.
+        low, high: the least and the greatest sum.
+    """
 
     zero_point: int
     shift: int
@@ -129,18 +136,18 @@ class _Channel:
 
 
 def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
-    """Return scale, start, multiplier, offset, step, whether the channel is constant, and whether the line is exact."""
+    """Return a row of `Lines`: scale, start, multiplier, offset, step, constant, equal."""
     c = channel
     offset = ((2 * c.zero_point + 1) << (c.shift - 1)) + c.moved
-    inexact = (SCALE, 0, 0, offset, 0, 0, 0)
+    nothing = (SCALE, 0, 0, offset, 0, 0, 0)
     if not -(2**31) <= c.low << max(-c.right, 0) <= c.high << max(-c.right, 0) < 2**31:
-        return inexact
+        return nothing
     least, most = (_output(total, c.multiplier, c.right, c.zero_point) for total in (c.low, c.high))
     if least == most:
         return SCALE, (least - c.zero_point) << (c.shift + 2), 2**30, offset, 0, 1, 1
     furthest = max(abs(c.low), abs(c.high))
     if c.right > _DEEPEST or furthest * c.multiplier * 2.0 ** (c.shift - c.right - 31) + 2.0 ** (c.shift + 9) >= 2**31:
-        return inexact
+        return nothing
     step = 0 if c.zero_point == -128 else round(2.0 ** (c.shift - c.right))
     levels, sums = _staircase(c)
     goal = (levels << (32 + c.shift)) - (1 << 31)
@@ -162,7 +169,7 @@ def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
             line = (scale, (c.bias << scale) + start, multiplier, moved, step)
             if (furthest << scale) + abs(start) < 2**31 and _climbs(c, line, levels, sums):
                 return *line, 0, 1
-    return inexact
+    return nothing
 
 
 def _climbs(channel: _Channel, line: tuple[int, ...], levels: np.ndarray, sums: np.ndarray) -> bool:

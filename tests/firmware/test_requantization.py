@@ -47,7 +47,7 @@ def check(layer: Window) -> int:
     found = requantization.lines(layer)
     wide = layer.weights.astype(np.int64)
     reach = 128 * np.abs(wide).sum((0, 1) if isinstance(layer, Depthwise) else (1, 2, 3))
-    for channel in np.flatnonzero(found.exact):
+    for channel in np.flatnonzero(found.equal):
         up, down = (
             np.clip(wide[..., channel] if isinstance(layer, Depthwise) else wide[channel], *limits).sum()
             for limits in ((0, None), (None, 0))
@@ -63,7 +63,7 @@ def check(layer: Window) -> int:
         assert found.shift == requantization.RECTIFIED_SHIFT
         assert len(set(found.offsets.tolist())) == 1
         assert not found.steps.any()
-    return int((~found.exact).sum())
+    return int((~found.equal).sum())
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
@@ -101,4 +101,4 @@ def test_no_channel_of_the_depthwise_layers_of_a_network_needs_the_exact_arithme
         for model in blueprint(tiny_network.architecture(family)):
             for layer in layers.read(model, "segment").layers:
                 if isinstance(layer, Depthwise):
-                    assert requantization.lines(layer).exact.all()
+                    assert requantization.lines(layer).equal.all()
