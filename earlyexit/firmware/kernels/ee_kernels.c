@@ -157,8 +157,11 @@ static inline int32_t ee_away(int32_t x) {
     return result;
 }
 
-/* Functions that are all assembly: their registers are too many for a compiler. */
-#define EE_UNNAMED __attribute__((unused)) /* for the compiler: it lies in r0 */
+/*
+ * Functions that are assembly throughout: they need all registers, sp and pc excepted, and loads in groups, of which each
+ * but the first takes one cycle. Arguments are in r0 to r3; C does not see them used.
+ */
+#define EE_UNNAMED __attribute__((unused))
 #define EE_ASSEMBLY static __attribute__((naked, noinline)) void
 
 /*
@@ -169,26 +172,29 @@ static inline int32_t ee_away(int32_t x) {
     "ldr.w r10, [r0], #4\n ldr.w lr, [r1, #4]\n ldr.w r12, [r1], #16\n"                                                \
     "sxtb16 r11, r10\n sxtb16 r10, r10, ror #8\n"                                                                      \
     "smlad r2, r12, r11, r2\n smlad r6, r12, r10, r6\n smlad r3, lr, r11, r3\n smlad r7, lr, r10, r7\n"                \
-    "ldr r12, [r1, #-8]\n ldr lr, [r1, #-4]\n"                                                                     \
+    "ldr r12, [r1, #-8]\n ldr lr, [r1, #-4]\n"                                                                         \
     "smlad r4, r12, r11, r4\n smlad r8, r12, r10, r8\n smlad r5, lr, r11, r5\n smlad r9, lr, r10, r9\n"
 #define EE_STEP_BYTES "60"
 #define EE_STEPS EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP
-/* The first one begins with the starts, which lie in r5 and r9. */
+/* The first step adds to the starts, in r5 and r9. */
 #define EE_FIRST_STEP                                                                                                  \
     "ldr.w r5, [r0], #4\n ldr.w r9, [r0], #4\n"                                                                        \
     "ldr.w r10, [r0], #4\n ldr.w lr, [r1, #4]\n ldr.w r12, [r1], #16\n"                                                \
     "sxtb16 r11, r10\n sxtb16 r10, r10, ror #8\n"                                                                      \
     "smlad r2, r12, r11, r5\n smlad r6, r12, r10, r9\n smlad r3, lr, r11, r5\n smlad r7, lr, r10, r9\n"                \
-    "ldr r12, [r1, #-8]\n ldr lr, [r1, #-4]\n"                                                                     \
+    "ldr r12, [r1, #-8]\n ldr lr, [r1, #-4]\n"                                                                         \
     "smlad r4, r12, r11, r5\n smlad r8, r12, r10, r9\n smlad r5, lr, r11, r5\n smlad r9, lr, r10, r9\n"
-/* On the stack: 0 block, 4 its end, 8 output, 12 channels, 16 the output's end, 20 where the first round begins, 24. */
+/*
+ * On the stack: 0 block, 4 its end, 8 output, 12 channels, 16 the output's end, 20 where the first round of steps begins,
+ * 24 the constant. `finish` turns sums into outputs and loads channels into lr, output into r1.
+ */
 #define EE_QUAD(finish)                                                                                                \
     __asm__("push {r4-r11, lr}\n sub sp, #28\n ldm r0, {r1-r8}\n"                                                      \
-            "adr.w r9, 2f\n mov r10, #" EE_STEP_BYTES "\n mls r9, r6, r10, r9\n orr r6, r9, #1\n"                        \
+            "adr.w r9, 2f\n mov r10, #" EE_STEP_BYTES "\n mls r9, r6, r10, r9\n orr r6, r9, #1\n"                      \
             "stm sp, {r1-r7}\n mov r0, r8\n"                                                                           \
             "1:\n" EE_FIRST_STEP "ldr.w pc, [sp, #20]\n"                                                               \
-            "3:\n" EE_STEPS EE_STEPS                                     \
-            "2: ldr r10, [sp, #4]\n cmp r1, r10\n bne.w 3b\n" finish                                                  \
+            "3:\n" EE_STEPS EE_STEPS                                                                                   \
+            "2: ldr r10, [sp, #4]\n cmp r1, r10\n bne.w 3b\n" finish                                                   \
             "add r10, r1, lr\n add r11, r10, lr\n add r12, r11, lr\n"                                                  \
             "strb r2, [r1]\n strb r6, [r1, #1]\n strb.w r3, [r10]\n strb.w r7, [r10, #1]\n"                            \
             "strb.w r4, [r11]\n strb.w r8, [r11, #1]\n strb.w r5, [r12]\n strb.w r9, [r12, #1]\n"                      \
@@ -212,7 +218,7 @@ EE_ASSEMBLY ee_quad_rectified(const ee_quad *quad EE_UNNAMED) {
 
 EE_ASSEMBLY ee_quad_signed(const ee_quad *quad EE_UNNAMED) {
 #define EE_LINE(sum)                                                                                                   \
-    "and lr, r12, " sum ", asr #31\n sub lr, r11, lr\n smmlar " sum ", " sum ", r10, lr\n"                              \
+    "and lr, r12, " sum ", asr #31\n sub lr, r11, lr\n smmlar " sum ", " sum ", r10, lr\n"                             \
     "asr.w " sum ", " sum ", r1\n ssat " sum ", #8, " sum "\n"
 #define EE_LOAD "ldr.w r10, [r0], #4\n ldr.w r11, [r0], #4\n ldr.w r12, [r0], #4\n"
     EE_QUAD(EE_LOAD "ldr r1, [sp, #24]\n" EE_LINE("r2") EE_LINE("r3") EE_LINE("r4") EE_LINE("r5")
@@ -227,16 +233,16 @@ EE_ASSEMBLY ee_quad_signed(const ee_quad *quad EE_UNNAMED) {
  * 12 span, 16 skip, 20 rows, 24 where a row begins, 28 channels, 32 line, 36 the plane's end.
  */
 #define EE_TWO(a, b, left, right)                                                                                      \
-    "smlad " left ", r10, " a ", " left "\n smlatb " right ", r10, " a ", " right "\n"                                  \
+    "smlad " left ", r10, " a ", " left "\n smlatb " right ", r10, " a ", " right "\n"                                 \
     "smlabt " left ", r11, " b ", " left "\n smlad " right ", r11, " b ", " right "\n"
 #define EE_ONE(a, b) "smlad r8, r10, " a ", r8\n smlabt r8, r11, " b ", r8\n"
 #define EE_VALUES(row) "ldrd r10, r11, [r0, #" row "]\n"
 #define EE_BEGIN(start) "ldr.w " start ", [sp, #8]\n ldr.w r10, [r0]\n ldr.w r11, [r0, #4]\n"
 #define EE_LINE(sum) "smmlar " sum ", " sum ", r10, r11\n ssat " sum ", #8, " sum ", asr #12\n"
 #define EE_PAIR(second, third)                                                                                         \
-    EE_BEGIN("r8") "smlatb r9, r10, r2, r8\n smlad r8, r10, r2, r8\n smlabt r8, r11, r3, r8\n smlad r9, r11, r3, r9\n"  \
-    EE_VALUES(second) EE_TWO("r4", "r5", "r8", "r9") EE_VALUES(third) EE_TWO("r6", "r7", "r8", "r9")                  \
-    "ldrd r10, r11, [sp]\n add r0, #4\n" EE_LINE("r8") EE_LINE("r9")                                                  \
+    EE_BEGIN("r8") "smlatb r9, r10, r2, r8\n smlad r8, r10, r2, r8\n smlabt r8, r11, r3, r8\n smlad r9, r11, r3, r9\n" \
+    EE_VALUES(second) EE_TWO("r4", "r5", "r8", "r9") EE_VALUES(third) EE_TWO("r6", "r7", "r8", "r9")                   \
+    "ldrd r10, r11, [sp]\n add r0, #4\n" EE_LINE("r8") EE_LINE("r9")                                                   \
     "strb.w r8, [r1]\n strb.w r9, [r1, r12]\n add r1, r1, r12, lsl #1\n"
 #define EE_SINGLE(second, third)                                                                                       \
     EE_BEGIN("r8") EE_ONE("r2", "r3") EE_VALUES(second) EE_ONE("r4", "r5") EE_VALUES(third) EE_ONE("r6", "r7")         \
@@ -244,46 +250,51 @@ EE_ASSEMBLY ee_quad_signed(const ee_quad *quad EE_UNNAMED) {
 /* Two outputs of stride 2, with a third word of values in r12. */
 #define EE_WORDS(a, b, c) "ldr.w r10, [r0, #" a "]\n ldr.w r11, [r0, #" b "]\n ldr.w r12, [r0, #" c "]\n"
 #define EE_BOTH(a, b, left, right)                                                                                     \
-    "smlad r8, r10, " a ", " left "\n smlad r9, r11, " a ", " right "\n"                                                \
+    "smlad r8, r10, " a ", " left "\n smlad r9, r11, " a ", " right "\n"                                               \
     "smlabt r8, r11, " b ", r8\n smlabt r9, r12, " b ", r9\n"
 #define EE_DOUBLE                                                                                                      \
     "ldr.w r9, [sp, #8]\n" EE_WORDS("0", "4", "8") EE_BOTH("r2", "r3", "r9", "r9")                                     \
-    EE_WORDS("112", "116", "120") EE_BOTH("r4", "r5", "r8", "r9")                                                     \
-    EE_WORDS("224", "228", "232") EE_BOTH("r6", "r7", "r8", "r9")                                                     \
-    "ldr.w r10, [sp]\n ldr.w r11, [sp, #4]\n ldr.w r12, [sp, #28]\n add r0, #8\n" EE_LINE("r8") EE_LINE("r9")         \
+    EE_WORDS("112", "116", "120") EE_BOTH("r4", "r5", "r8", "r9")                                                      \
+    EE_WORDS("224", "228", "232") EE_BOTH("r6", "r7", "r8", "r9")                                                      \
+    "ldr.w r10, [sp]\n ldr.w r11, [sp, #4]\n ldr.w r12, [sp, #28]\n add r0, #8\n" EE_LINE("r8") EE_LINE("r9")          \
     "strb.w r8, [r1]\n strb.w r9, [r1, r12]\n add r1, r1, r12, lsl #1\n"
 /* Two rows of output; r12 and lr are the lower one's sums. */
 #define EE_TWICE(second, third, fourth)                                                                                \
-    EE_BEGIN("lr") "smlad r8, r10, r2, lr\n smlatb r9, r10, r2, lr\n smlabt r8, r11, r3, r8\n smlad r9, r11, r3, r9\n"  \
-    EE_VALUES(second) EE_TWO("r4", "r5", "r8", "r9")                                                                  \
-    "smlad r12, r10, r2, lr\n smlatb lr, r10, r2, lr\n smlabt r12, r11, r3, r12\n smlad lr, r11, r3, lr\n"            \
-    EE_VALUES(third) EE_TWO("r6", "r7", "r8", "r9") EE_TWO("r4", "r5", "r12", "lr")                                   \
-    EE_VALUES(fourth) EE_TWO("r6", "r7", "r12", "lr")                                                                 \
+    EE_BEGIN("lr") "smlad r8, r10, r2, lr\n smlatb r9, r10, r2, lr\n smlabt r8, r11, r3, r8\n smlad r9, r11, r3, r9\n" \
+    EE_VALUES(second) EE_TWO("r4", "r5", "r8", "r9")                                                                   \
+    "smlad r12, r10, r2, lr\n smlatb lr, r10, r2, lr\n smlabt r12, r11, r3, r12\n smlad lr, r11, r3, lr\n"             \
+    EE_VALUES(third) EE_TWO("r6", "r7", "r8", "r9") EE_TWO("r4", "r5", "r12", "lr")                                    \
+    EE_VALUES(fourth) EE_TWO("r6", "r7", "r12", "lr")                                                                  \
     "ldrd r10, r11, [sp]\n add r0, #4\n" EE_LINE("r8") EE_LINE("r9") EE_LINE("r12") EE_LINE("lr")                      \
     "ldr.w r10, [sp, #28]\n ldr.w r11, [sp, #32]\n strb.w r8, [r1]\n strb.w r9, [r1, r10]\n strb.w r12, [r1, r11]\n"   \
     "add r11, r10\n strb.w lr, [r1, r11]\n add r1, r1, r10, lsl #1\n"
+/* Weights moved up by the bits that r8 has as a power of two. */
 #define EE_UP(halves) "smulbb r10, " halves ", r8\n smultb r11, " halves ", r8\n pkhbt " halves ", r10, r11, lsl #16\n"
-#define EE_ROWS(one, next, once)                                                                                             \
-    __asm__("push {r4-r11, lr}\n sub sp, #44\n ldm r0, {r1-r9}\n"                                                     \
-            "adr.w r10, 2f\n adr.w r11, 3f\n tst r2, #" once "\n it ne\n movne r10, r11\n orr r10, r10, #1\n"                 \
-            "add r11, r6, r2\n str r1, [sp, #4]\n str r2, [sp, #12]\n str r3, [sp, #16]\n str r4, [sp, #20]\n"          \
+/*
+ * A band. `one` is the code of a step along the row. It stands there twice: a row begins at the first, or, where its span
+ * has the bit `once`, which makes the number of steps odd, at the second. `next` closes the row.
+ */
+#define EE_ROWS(one, next, once)                                                                                       \
+    __asm__("push {r4-r11, lr}\n sub sp, #44\n ldm r0, {r1-r9}\n"                                                      \
+            "adr.w r10, 2f\n adr.w r11, 3f\n tst r2, #" once "\n it ne\n movne r10, r11\n orr r10, r10, #1\n"          \
+            "add r11, r6, r2\n str r1, [sp, #4]\n str r2, [sp, #12]\n str r3, [sp, #16]\n str r4, [sp, #20]\n"         \
             "str.w r10, [sp, #24]\n str.w r8, [sp, #28]\n str.w r9, [sp, #32]\n str.w r11, [sp, #36]\n"                \
-            "mov r0, r6\n mov r1, r7\n mov r12, r8\n mov lr, r11\n"                                                   \
+            "mov r0, r6\n mov r1, r7\n mov r12, r8\n mov lr, r11\n"                                                    \
             "ldr.w r8, [r5]\n ldr.w r9, [r5, #16]\n ldr.w r10, [r5, #4]\n ldr.w r11, [r5, #8]\n"                       \
             "str.w r8, [sp, #8]\n str.w r9, [sp]\n ldr.w r8, [r5, #12]\n lsrs r9, r10, #24\n"                          \
             "sxtb16 r4, r10\n sxtb16 r5, r10, ror #8\n pkhbt r2, r4, r5, lsl #16\n pkhtb r3, r4, r5\n"                 \
             "sxtb16 r6, r11\n sxtb16 r7, r11, ror #8\n pkhbt r4, r6, r7, lsl #16\n pkhtb r5, r6, r7\n"                 \
             "sxtb16 r10, r8\n sxtb16 r11, r8, ror #8\n pkhbt r6, r10, r11, lsl #16\n pkhtb r7, r10, r11\n"             \
             "beq.w 1f\n mov r8, #1\n lsl r8, r8, r9\n" EE_UP("r2") EE_UP("r3") EE_UP("r4") EE_UP("r5") EE_UP("r6")     \
-            EE_UP("r7") "1: ldr.w pc, [sp, #24]\n"                                                                    \
-            "2:\n" one "3:\n" one next                                                        \
+            EE_UP("r7") "1: ldr.w pc, [sp, #24]\n"                                                                     \
+            "2:\n" one "3:\n" one next                                                                                 \
             "it ne\n ldrne.w pc, [sp, #24]\n add sp, #44\n pop {r4-r11, pc}\n")
 #define EE_NEXT(rest)                                                                                                  \
-    "cmp r0, lr\n bne.w 2b\n" rest "ldr.w r10, [sp, #16]\n ldr.w r11, [sp, #20]\n ldr.w lr, [sp, #12]\n"              \
+    "cmp r0, lr\n bne.w 2b\n" rest "ldr.w r10, [sp, #16]\n ldr.w r11, [sp, #20]\n ldr.w lr, [sp, #12]\n"               \
     "add r0, r10\n add lr, r0\n subs r11, #1\n str.w r11, [sp, #20]\n"
 #define EE_NEXT_TWO                                                                                                    \
-    "ldr.w r10, [sp, #36]\n cmp r0, r10\n bne.w 2b\n"                                                                 \
-    "ldr.w r8, [sp, #16]\n ldr.w r9, [sp, #20]\n ldr.w r10, [sp, #32]\n ldr.w r11, [sp, #12]\n"                       \
+    "ldr.w r10, [sp, #36]\n cmp r0, r10\n bne.w 2b\n"                                                                  \
+    "ldr.w r8, [sp, #16]\n ldr.w r9, [sp, #20]\n ldr.w r10, [sp, #32]\n ldr.w r11, [sp, #12]\n"                        \
     "add r0, r8\n add r1, r10\n add r11, r0\n subs r9, #1\n str.w r9, [sp, #20]\n str.w r11, [sp, #36]\n"
 
 EE_ASSEMBLY ee_band_twice_near(const ee_band *band EE_UNNAMED) {
@@ -321,9 +332,9 @@ EE_ASSEMBLY ee_band_halved_far(const ee_band *band EE_UNNAMED) {
 /* r0 from, r1 to, r2 pairs, r3 rows, r4 channels, r5-r7 other planes, r8 rest, r9 mask, lr pairs left. */
 EE_ASSEMBLY ee_split_rows(const ee_split *split EE_UNNAMED) {
 #define EE_SPLIT                                                                                                       \
-    "ldr.w r10, [r0]\n ldr.w r11, [r0, r4]\n add r0, r0, r4, lsl #1\n"                                                \
-    "pkhbt r12, r10, r11, lsl #16\n pkhtb r11, r11, r10, asr #16\n"                                                   \
-    "and r10, r9, r12, lsl #8\n and r12, r9, r12\n str.w r12, [r1, r5]\n"                                             \
+    "ldr.w r10, [r0]\n ldr.w r11, [r0, r4]\n add r0, r0, r4, lsl #1\n"                                                 \
+    "pkhbt r12, r10, r11, lsl #16\n pkhtb r11, r11, r10, asr #16\n"                                                    \
+    "and r10, r9, r12, lsl #8\n and r12, r9, r12\n str.w r12, [r1, r5]\n"                                              \
     "and r12, r9, r11, lsl #8\n and r11, r9, r11\n str.w r12, [r1, r6]\n str.w r11, [r1, r7]\n str.w r10, [r1], #4\n"
     __asm__("push {r4-r11, lr}\n ldm r0, {r0-r8}\n mov r9, #0xFF00FF00\n"
             "1: mov lr, r2\n lsls r10, r2, #31\n bne.w 3f\n"
@@ -337,9 +348,9 @@ EE_ASSEMBLY ee_widen_fours(const int8_t *rows EE_UNNAMED, int depth EE_UNNAMED, 
                            int groups EE_UNNAMED) {
 #define EE_GROUP                                                                                                       \
     "ldr.w r7, [r0], #4\n ldr.w r8, [r1], #4\n ldr.w r9, [r4], #4\n ldr.w r10, [r5], #4\n"                             \
-    "and r11, r6, r7, lsl #8\n and r12, r6, r8, lsl #8\n and r7, r6\n and r8, r6\n"                                   \
-    "str.w r11, [r2]\n str.w r12, [r2, #4]\n str.w r7, [r2, #16]\n str.w r8, [r2, #20]\n"                             \
-    "and r11, r6, r9, lsl #8\n and r12, r6, r10, lsl #8\n and r9, r6\n and r10, r6\n"                                 \
+    "and r11, r6, r7, lsl #8\n and r12, r6, r8, lsl #8\n and r7, r6\n and r8, r6\n"                                    \
+    "str.w r11, [r2]\n str.w r12, [r2, #4]\n str.w r7, [r2, #16]\n str.w r8, [r2, #20]\n"                              \
+    "and r11, r6, r9, lsl #8\n and r12, r6, r10, lsl #8\n and r9, r6\n and r10, r6\n"                                  \
     "str.w r11, [r2, #8]\n str.w r12, [r2, #12]\n str.w r9, [r2, #24]\n str.w r10, [r2, #28]\n add r2, #32\n"
     __asm__("push {r4-r11, lr}\n add lr, r0, r1\n add r4, lr, r1\n add r5, r4, r1\n mov r1, lr\n mov r6, #0xFF00FF00\n"
             "lsls r7, r3, #31\n bne.w 2f\n1:\n" EE_GROUP "2:\n" EE_GROUP "subs r3, #2\n bgt.w 1b\n pop {r4-r11, pc}\n");
@@ -383,7 +394,8 @@ static int8_t ee_clipped(int32_t value, int32_t low, int32_t high) {
 }
 
 static int8_t ee_exact_output(const ee_window *layer, const ee_exact *exact, int32_t sum) {
-    const int32_t value = ee_requantized((int32_t)((uint32_t)sum + (uint32_t)exact->bias), exact->multiplier, exact->shift);
+    const int32_t whole = (int32_t)((uint32_t)sum + (uint32_t)exact->bias);
+    const int32_t value = ee_requantized(whole, exact->multiplier, exact->shift);
     /* Unsigned, since the output of a left shift may be anything. */
     const int32_t moved = (int32_t)((uint32_t)value + (uint32_t)layer->out_zero_point);
     return ee_clipped(moved, layer->low, layer->high);
@@ -611,7 +623,7 @@ static inline const int8_t *ee_dot1(const int8_t *weights, const uint32_t *at, c
 #if defined(EE_ASSEMBLY)
     uint32_t halves;
 #define EE_ONE_PIXEL(weights, x)                                                                                       \
-    "sxtb16 %[halves], " weights "\n smlad %[first], " x ", %[halves], %[first]\n"                                      \
+    "sxtb16 %[halves], " weights "\n smlad %[first], " x ", %[halves], %[first]\n"                                     \
     "sxtb16 %[halves], " weights ", ror #8\n smlad %[second], " x ", %[halves], %[second]\n"
     for (; end - at >= 4;) {
         __asm__("ldmia %[weights]!, {r4, r5, r6, r8}\n ldmia %[at]!, {r9, r10, r11, r12}\n" EE_ONE_PIXEL("r4", "r9")
