@@ -23,7 +23,7 @@ SCALE = 8  # the least: activations as the upper bytes of 16-bit numbers
 _MOST_SHIFT = 20  # of layers that are not rectified
 _MORE_SCALE = 6  # of depthwise convolutions, whose weights are widened to 16 bits: 127 * 2^6 fits
 _DEEPEST = 22  # TensorFlow Lite's largest shift to the right for which 64 bits suffice below
-_TRIES = 97  # multipliers that are tried
+_TRIES, _SIGNED_TRIES = 97, 401  # multipliers that are tried, in rectified and other layers
 _APART = 4  # of these, how many change the line by less than one unit at the largest sum
 _OFFSETS = 24  # that are tried for a rectified layer
 _SUM_SHIFT = 20  # as in ee_sum
@@ -148,17 +148,18 @@ def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
     furthest = max(abs(c.low), abs(c.high))
     if c.right > _DEEPEST or furthest * c.multiplier * 2.0 ** (c.shift - c.right - 31) + 2.0 ** (c.shift + 9) >= 2**31:
         return nothing
-    step = 0 if c.zero_point == -128 else round(2.0 ** (c.shift - c.right))
+    unit = 0 if c.zero_point == -128 else round(2.0 ** (c.shift - c.right))
     levels, sums = _staircase(c)
     goal = (levels << (32 + c.shift)) - (1 << 31)
     for scale in scales:
-        if furthest << scale >= 2**31:
-            continue
         nominal = round(c.multiplier * 2.0 ** (c.shift + 1 - scale - c.right))
+        if furthest << scale >= 2**31 or not 0 < nominal < 2**31:
+            continue
         apart = max(1, nominal // (_APART * furthest << scale))
-        for number in range(_TRIES):
+        for number in range(_TRIES if c.rectified else _SIGNED_TRIES):
             multiplier = nominal + (-1) ** number * ((number + 1) // 2) * apart
             moved = offset + (number * 7 % 31 - 15 if number and not c.rectified else 0)
+            step = max(0, unit + (0, 1, -1, 2, -2)[number % 5]) if unit else 0
             if not 0 < multiplier < 2**31:
                 continue
             # The line must reach a level at its sum, and not at the one before.
