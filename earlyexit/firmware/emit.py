@@ -5,14 +5,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from earlyexit.firmware import requantization
 from earlyexit.firmware.layers import Add, Conv, Dense, Depthwise, Layer, Mean, Pointwise, Window
 
 _COLUMNS = 110
 _DEEPEST_FAST_SHIFT = 22  # a zero point shifted further does not fit into 32 bits
-_WEIGHTS_PADDING = 3  # the DSP code reads four weights at a time
-_SHORT_LINE = 12  # bytes that may be written behind a window: EE_SHORT in ee_kernels.c
-_BAND_BYTES = 1600  # of scratch memory for a depthwise convolution, unless one row of output needs more
-_FLASH_BYTES = {"ee_window": 44, "ee_sum": 20, "ee_pool": 12}  # sizes of the structs on a 32-bit target
+_BAND_BYTES = 2300  # of scratch memory for a depthwise convolution, where one row of output needs no more
+_PITCHES = (112, 508)  # bytes of a row of it: EE_NEAR and EE_FAR in ee_kernels.c
+_EXACT = np.dtype([("bias", "<i4"), ("multiplier", "<u4"), ("channel", "<u2"), ("shift", "i1"), ("pad", "u1")])
+_FLASH_BYTES = {"ee_window": 44, "ee_sum": 32, "ee_pool": 12}  # of the descriptions on a 32-bit target
 KERNELS: dict[type[Layer], str] = {
     Conv: "ee_convolution",
     Pointwise: "ee_pointwise",
@@ -27,7 +28,7 @@ KERNELS: dict[type[Layer], str] = {
 def constants(layer: Layer, name: str) -> str:
     """Return the C definitions of the layer's arrays and of its description, a `static const` struct called `name`."""
     kind, fields = description(layer, name)
-    parts = [_array(f"{name}_{field}", values) for field, values in arrays(layer).items()]
+    parts = [_array(f"{name}_{field}", values) for field, values in arrays(layer).items() if values.size]
     body = "".join(f"    .{field} = {value},\n" for field, value in fields.items())
     return "".join([*parts, f"static const {kind} {name} = {{\n{body}}};\n"])
 
@@ -63,10 +64,10 @@ def scratch_bytes(layer: Layer) -> int:
     if not isinstance(layer, Window):
         return 0
     if isinstance(layer, Depthwise):
-        return 4 * _plane_bytes(layer, _band(layer))
-    depth = int(layer.weights[0].size)
-    block = 32 * -(-depth // 4)  # four pixels as 16-bit numbers
-    return block + (4 * (depth + _SHORT_LINE // 4) if isinstance(layer, Conv) else 0)
+        return _planes_bytes(layer, _band(layer))
+    groups = -(-int(layer.weights[0].size) // 4)
+    # Four pixels as 16-bit numbers, and a window as bytes.
+    return 32 * groups + (4 * groups if isinstance(layer, Conv) else 0)
 
 
 def leads(layer: Layer) -> dict[int, int]:
@@ -80,6 +81,21 @@ def leads(layer: Layer) -> dict[int, int]:
     if isinstance(layer, Conv):
         return {0: _convolution_lead(layer)}
     return dict.fromkeys(range(len(layer.inputs)), 0)
+
+
+def runs_fast(layer: Layer) -> bool:
+    """Return whether the DSP code computes the layer, its exact channels excepted; else plain C does."""
+    if isinstance(layer, Add):
+        return bool(_sum_fields(layer)["fast"])
+    if not isinstance(layer, Depthwise):
+        return True
+    usual = layer.weights.shape[:2] == (3, 3) and layer.stride in ((1, 1), (2, 2))
+    return usual and requantization.lines(layer).rectified and 2 * _row(layer) <= _PITCHES[-1]
+
+
+def exact_channels(layer: Layer) -> int:
+    """Return the number of output channels that take TensorFlow Lite's own, slower arithmetic: `exact` in ee_window."""
+    return len(arrays(layer)["exact"]) if isinstance(layer, Window) else 0
 
 
 def flash_bytes(layer: Layer) -> int:
@@ -111,28 +127,62 @@ def arrays(layer: Layer) -> dict[str, np.ndarray]:
     """Return the arrays of the layer's description by field, in the layout that the kernels read."""
     if not isinstance(layer, Window):
         return {}
-    weights = layer.weights
-    if isinstance(layer, Depthwise):
-        weights = weights.transpose(2, 0, 1).ravel()
-    else:
-        weights = np.concatenate([weights.ravel(), np.zeros(_WEIGHTS_PADDING, np.int8)])
-    return {
-        "weights": weights,
-        "bias": layer.bias,
-        "multipliers": _doubled(layer.multipliers),
-        "shifts": (-layer.shifts).astype(np.int8),
-    }
+    found = requantization.lines(layer)
+    weights = np.where(found.constant, 0, np.moveaxis(layer.weights, -1 if isinstance(layer, Depthwise) else 0, -1))
+    weights = np.moveaxis(weights, -1, 0).astype(np.int8)
+    stream = _depthwise_stream(weights, found) if isinstance(layer, Depthwise) else _paired_stream(weights, found)
+    needed = ~found.equal
+    if not isinstance(layer, Depthwise) and len(weights) % 2:
+        needed[-1] = True
+    channels = np.flatnonzero(needed)
+    exact = np.zeros(len(channels), _EXACT)
+    exact["bias"], exact["multiplier"] = layer.bias[channels], 2 * layer.multipliers[channels].astype(np.int64)
+    exact["channel"], exact["shift"] = channels, -layer.shifts[channels]
+    return {"weights": stream, "exact": exact}
 
 
-def _doubled(multipliers: np.ndarray) -> np.ndarray:
-    return (2 * multipliers.astype(np.int64)).astype(np.uint32)
+def _paired_stream(weights: np.ndarray, found: requantization.Lines) -> np.ndarray:
+    """Return the weights (out, ...) of a convolution and its lines as 32-bit words, in the order of ee_window."""
+    count, depth = len(weights), int(weights[0].size)
+    pairs, groups = -(-count // 2), -(-depth // 4)
+    padded = np.zeros((2 * pairs, 4 * groups), np.int8)
+    rows = weights.reshape(count, weights.shape[1], -1)
+    fours = rows.shape[2] // 4 * 4
+    padded[:count, :depth] = np.concatenate(
+        [rows[..., :fours].reshape(count, -1), rows[..., fours:].reshape(count, -1)], 1
+    )
+    woven = padded.reshape(pairs, 2, groups, 4)[..., [0, 2, 1, 3]].transpose(0, 2, 3, 1)
+    words = np.ascontiguousarray(woven).reshape(pairs, -1).view(np.uint32)
+    starts, lines = (np.zeros((2 * pairs, values.shape[1]), np.uint32) for values in _line_words(found))
+    starts[:count], lines[:count] = _line_words(found)
+    return np.concatenate([starts.reshape(pairs, -1), words, lines.reshape(pairs, -1)], 1).ravel()
+
+
+def _depthwise_stream(weights: np.ndarray, found: requantization.Lines) -> np.ndarray:
+    """Return the weights (channels, rows, columns) of a depthwise convolution and its lines, as above."""
+    count, rows, columns = weights.shape
+    padded = np.zeros((count, rows, (columns + 4) // 4 * 4), np.int8)
+    padded[:, :, :columns] = weights
+    padded[:, 0, columns] = found.scales - requantization.SCALE
+    starts, lines = _line_words(found)
+    return np.concatenate([starts, padded.reshape(count, -1).view(np.uint32), lines], 1).ravel()
+
+
+def _line_words(found: requantization.Lines) -> tuple[np.ndarray, np.ndarray]:
+    """Return start, and multiplier, offset and step, of each channel; a rectified layer has no more than the first."""
+    columns = [found.multipliers, found.offsets, found.steps]
+    lines = np.stack(columns[:1] if found.rectified else columns, 1)
+    return found.starts[:, None].astype(np.uint32), lines.astype(np.uint32)
 
 
 def _window_fields(layer: Window, name: str) -> dict[str, object]:
     kernel = layer.weights.shape[:2] if isinstance(layer, Depthwise) else layer.weights.shape[1:3]
     band, row = (_band(layer), _row(layer)) if isinstance(layer, Depthwise) else (0, 0)
+    exact, lines = len(arrays(layer)["exact"]), requantization.lines(layer)
     return {
-        **{field: f"{name}_{field}" for field in ("weights", "bias", "multipliers", "shifts")},
+        "weights": f"(const int8_t *){name}_weights",
+        "exact": f"{name}_exact" if exact else "0",
+        "offset": int(lines.offsets[0]) if lines.rectified else 0,
         **dict(zip(("in_height", "in_width", "in_channels"), layer.in_shape, strict=True)),
         **dict(zip(("out_height", "out_width", "out_channels"), layer.out_shape, strict=True)),
         **dict(zip(("kernel_height", "kernel_width"), kernel, strict=True)),
@@ -142,8 +192,10 @@ def _window_fields(layer: Window, name: str) -> dict[str, object]:
         "out_zero_point": layer.zero_point,
         "low": layer.low,
         "high": layer.high,
-        "fast": int(_is_fast(layer)),
+        "shift": lines.shift,
+        "rectified": int(lines.rectified),
         "band": band,
+        "exacts": exact,
         "row": row,
     }
 
@@ -153,9 +205,13 @@ def _sum_fields(layer: Add) -> dict[str, object]:
     # A factor of less than 2^-32 is 0 in TensorFlow Lite; half of 28 bits, shifted by 31, is 0 too.
     factors = [(layer.in_multipliers[b], -layer.in_shifts[b]), (layer.multiplier, -layer.shift)]
     (b_multiplier, b_shift), (multiplier, shift) = [factor if factor[0] else (2**30, 31) for factor in factors]
+    a_line, b_line, start = requantization.sum_lines(layer, (a, b))
     return {
         "b_multiplier": f"{2 * b_multiplier}u",
         "multiplier": f"{2 * multiplier}u",
+        "a_line": a_line,
+        "b_line": b_line,
+        "start": start,
         "b_shift": b_shift,
         "shift": shift,
         "a_zero_point": layer.in_zero_points[a],
@@ -168,16 +224,6 @@ def _sum_fields(layer: Add) -> dict[str, object]:
     }
 
 
-def _is_fast(layer: Window) -> bool:
-    """Return whether the DSP code's arithmetic is exact: see `fast` in ee_kernels.h."""
-    wide = np.abs(layer.weights.astype(np.int64))
-    largest = np.abs(layer.bias.astype(np.int64)) + 128 * wide.sum(
-        (0, 1) if isinstance(layer, Depthwise) else (1, 2, 3)
-    )
-    right = -layer.shifts
-    return bool((largest < 2**30).all() and (right >= 1).all() and (right <= _DEEPEST_FAST_SHIFT).all())
-
-
 def _row(layer: Depthwise) -> int:
     """Return the values of an input row in scratch memory: padding included, and rounded up to pairs of pixels."""
     width, columns, step = layer.out_shape[1], int(layer.weights.shape[1]), layer.stride[1]
@@ -185,14 +231,22 @@ def _row(layer: Depthwise) -> int:
     return -(-max(last, layer.padding[1] + layer.in_shape[1]) // 2) * 2
 
 
-def _plane_bytes(layer: Depthwise, band: int) -> int:
-    return 2 * _row(layer) * ((band - 1) * layer.stride[0] + int(layer.weights.shape[0]))
+def _planes_bytes(layer: Depthwise, band: int) -> int:
+    """Bytes of four channels' rows as 16-bit numbers, side by side where they are short; of one as bytes at least."""
+    row, held = _row(layer), (band - 1) * layer.stride[0] + int(layer.weights.shape[0])
+    if not runs_fast(layer):
+        return -(-held * row // 4) * 4
+    pitch = next(pitch for pitch in _PITCHES if 2 * row <= pitch)
+    beside = next(count for count in (4, 2, 1) if 2 * count * row <= pitch)
+    return 4 // beside * held * pitch
 
 
 def _band(layer: Depthwise) -> int:
     """Return the rows of output that are computed from one filling of scratch memory."""
     rows = min(layer.out_shape[0], 255)
-    return next((band for band in range(rows, 1, -1) if 4 * _plane_bytes(layer, band) <= _BAND_BYTES), 1)
+    most = next((band for band in range(rows, 1, -1) if _planes_bytes(layer, band) <= _BAND_BYTES), 1)
+    band = -(-rows // -(-rows // most))  # as few bands as can be, alike in size
+    return band + 1 if band % 2 and band < most else band  # the DSP code takes rows in twos
 
 
 def _convolution_lead(layer: Conv) -> int:
@@ -207,11 +261,16 @@ def _convolution_lead(layer: Conv) -> int:
 
 
 def _array(name: str, values: np.ndarray) -> str:
-    suffix = "u" if values.dtype == np.uint32 else ""
-    # C has no literal for the smallest integer: -2147483648 would be the negation of a number beyond 32 bits.
-    cells = [f"{value}{suffix}," if value != -(2**31) else "-2147483647 - 1," for value in values.ravel().tolist()]
+    """Return the definition of an array of words, or of ee_exact."""
+    words = values.dtype == np.uint32
+    texts = [f"{value}u," for value in values.tolist()] if words else _exact_texts(values)
     indent = " " * 4
     body = textwrap.fill(
-        " ".join(cells), _COLUMNS, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        " ".join(texts), _COLUMNS, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     )
-    return f"static const {values.dtype.name}_t {name}[{values.size}] = {{\n{body}\n}};\n"
+    return f"static const {'uint32_t' if words else 'ee_exact'} {name}[{values.size}] = {{\n{body}\n}};\n"
+
+
+def _exact_texts(values: np.ndarray) -> list[str]:
+    rows = values[["bias", "multiplier", "channel", "shift"]].tolist()
+    return [f"{{{bias if bias > -(2**31) else '-2147483647 - 1'}, {m}u, {c}, {s}}}," for bias, m, c, s in rows]

@@ -96,7 +96,7 @@ class Driver:
         numbers = [int(number) & 0xFFFFFFFF for value in values for number in _NUMBER.findall(str(value))]
         head = [_NUMBERS.get(type(layer), 4), arena.size, inputs[0], inputs[-1], output, scratch]
         weights = arrays[0].size if arrays else 0
-        message = struct.pack("<7i", *head, weights) + arena.tobytes() + struct.pack(f"<{len(numbers)}I", *numbers)
+        message = struct.pack("<7i", *head, 4 * weights) + arena.tobytes() + struct.pack(f"<{len(numbers)}I", *numbers)
         pipe_in, pipe_out = self._process.stdin, self._process.stdout
         assert pipe_in is not None
         assert pipe_out is not None

@@ -7,10 +7,11 @@ import pytest
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.firmware import emit, layers
 from earlyexit.firmware.layers import Add, Depthwise, Layer
+from earlyexit.params import load, overridden
 from earlyexit.tflite import arena
 from earlyexit.tflite.reader import logits_and_features
 from earlyexit.tflite.segment import Segment
-from tests import tiny_network
+from tests import ROOT, tiny_network
 from tests.firmware import single_layer
 from tests.firmware.host import DEFAULT, KERNELS, build
 from tests.tiny_network import FAMILIES, Family
@@ -90,35 +91,48 @@ def test_constants_are_deterministic_and_fit_the_page() -> None:
             assert text.isascii()
 
 
-def test_flash_is_weights_and_nine_bytes_a_channel() -> None:
+def test_flash_is_weights_and_two_or_four_words_a_channel() -> None:
     layer = depthwise(3, 5, channels=7)
-    assert emit.flash_bytes(layer) == 44 + 9 * 7 + 9 * 7
+    assert emit.flash_bytes(layer) == 44 + (12 + 16) * 7
     pointwise = single_layer.window(
         "CONV_2D",
         single_layer.activation((3, 3, 5), (0.1, 0)),
         np.ones((6, 1, 1, 5), np.int8),
-        [0.1] * 6,
+        [0.01] * 6,
         None,
-        (0.1, 0),
+        (0.1, -128),
     )
     (read,) = layers.read(pointwise, "pointwise").layers
-    assert emit.flash_bytes(read) == 44 + 6 * 5 + 3 + 9 * 6
+    assert emit.flash_bytes(read) == 44 + (8 + 8) * 6
 
 
 def test_descriptions_have_the_size_that_flash_counts(tmp_path: Path) -> None:
-    # Four pointers are twice as large here, and the description is aligned to 8 bytes instead of 4.
+    # Two pointers are twice as large here, and the description is aligned to 8 bytes instead of 4.
     source = tmp_path / "sizes.c"
     source.write_text(SIZES)
     built = build([source], tmp_path / "sizes")
     sizes = [int(size) for size in subprocess.run([built], capture_output=True, check=True).stdout.split()]
-    assert sizes == [44 + 16 + 4, 20, 12]
+    assert sizes == [44 + 8 + 4, 32, 12]
 
 
 @pytest.mark.parametrize("width", [6, 12, 24, 48, 200])
 def test_depthwise_scratch_is_bounded_unless_a_row_needs_more(width: int) -> None:
-    layer = depthwise(width, width)
-    least = 4 * 2 * 3 * (width + 2)
-    assert emit.scratch_bytes(layer) <= max(1600, least)
+    layer = depthwise(width, width, zero_point=-128)
+    assert emit.scratch_bytes(layer) <= (2300 if width <= 48 else 4 * 3 * 508)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v1", "mobilenet_v2"])
+def test_no_layer_of_the_projects_networks_runs_in_plain_c(backbone: str) -> None:
+    params = overridden(load(ROOT / "params.yaml"), [f"model.backbone={backbone}"])
+    read = [layer for model in blueprint(params.architecture()) for layer in layers.read(model, "segment").layers]
+    assert all(map(emit.runs_fast, read))
+    assert sum(map(emit.exact_channels, read)) < 0.02 * sum(layer.out_shape[2] for layer in read)
+
+
+def test_wide_and_linear_depthwise_convolutions_run_in_plain_c() -> None:
+    assert not emit.runs_fast(depthwise(5, 5))
+    assert emit.runs_fast(depthwise(5, 5, zero_point=-128))
+    assert not emit.runs_fast(depthwise(5, 300, zero_point=-128))
 
 
 def test_sum_takes_the_input_of_the_greater_scale_first() -> None:
@@ -150,14 +164,14 @@ def test_leads() -> None:
     assert emit.leads(depthwise(5, 5)) == {0: 0}
 
 
-def depthwise(height: int, width: int, channels: int = 4) -> Layer:
+def depthwise(height: int, width: int, channels: int = 4, zero_point: int = 0) -> Layer:
     model = single_layer.window(
         "DEPTHWISE_CONV_2D",
         single_layer.activation((height, width, channels), (0.1, 0)),
         np.ones((1, 3, 3, channels), np.int8),
         [0.1] * channels,
         None,
-        (0.1, 0),
+        (0.1, zero_point),
     )
     (layer,) = layers.read(model, "depthwise").layers
     assert isinstance(layer, Depthwise)

@@ -317,7 +317,7 @@ def test_arena_is_smaller_than_tflms_and_safe(deployed: Deployment) -> None:
     plan.check(layout.plan, layout.buffers, overlaps)
 
 
-@pytest.mark.parametrize(("backbone", "most"), [("mobilenet_v2", 29_500), ("mobilenet_v1", 39_000)])
+@pytest.mark.parametrize(("backbone", "most"), [("mobilenet_v2", 30_128), ("mobilenet_v1", 39_500)])
 def test_arena_of_the_projects_networks(backbone: str, most: int) -> None:
     """About the largest tensor instead of TFLM's two: 55,296 and 73,728 bytes."""
     params = overridden(load(ROOT / "params.yaml"), [f"model.backbone={backbone}"])

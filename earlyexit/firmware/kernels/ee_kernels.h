@@ -13,34 +13,64 @@
 
 #include <stdint.h>
 
+/* An output channel that is computed with TensorFlow Lite's own arithmetic; see ee_window. */
+typedef struct {
+    int32_t bias;        /* includes what the input's zero point subtracts */
+    uint32_t multiplier; /* twice TensorFlow Lite's: 2^31 to 2^32 - 1, or 0 */
+    uint16_t channel;
+    int8_t shift;        /* to the right; negative: to the left, before the multiplication */
+} ee_exact;
+
+#define EE_RECTIFIED_SHIFT 12
+
 /*
- * A convolution, pointwise convolution, fully connected layer or depthwise convolution:
- *     output = clip(round(sum * multiplier / 2^32 / 2^shift) + out_zero_point)
- * with sum = bias + weights * input; what the input's zero point takes away is in the bias, and padding has its value.
+ * A convolution, pointwise convolution, fully connected layer or depthwise convolution. Padding has the value of the
+ * input's zero point. An output is computed from its sum with one rounding:
+ *
+ *     sum = start + 2^8 * (weights * inputs, added up)
+ *     output = clip((round(sum * multiplier / 2^32) + offset - (sum < 0 ? step : 0)) / 2^shift)
+ *
+ * The generator chooses start, multiplier, offset and step of each channel so that this gives TensorFlow Lite's bytes
+ * for every sum that can occur. Channels for which it finds no such numbers are listed in `exact`.
+ *
+ * A layer is `rectified` where its output's zero point is -128, all its channels have the same offset and no step, and
+ * its shift is EE_RECTIFIED_SHIFT. This needs fewer instructions.
+ *
+ * Layout of `weights`, in words of 4 bytes:
+ * - Depthwise, for each channel: start; the rows of the kernel, each filled up with one to four bytes to a multiple of
+ *   4; multiplier; and, if not rectified, offset and step. The first byte behind the first row is a number of bits: the
+ *   sum's factor is 2^(8 + bits).
+ * - Others, for each two channels a and b: a's start, b's start; for each four inputs of the window the bytes
+ *   a0 b0 a2 b2 a1 b1 a3 b3; a's multiplier (and offset and step), then b's. The inputs are first the fours of each row of
+ *   the window, a row being columns and channels, then what is left of each row, filled up with zeros. With an odd
+ *   number of channels the last b is all zeros, and the last channel is among the exact ones.
  */
 typedef struct {
-    const int8_t *weights;       /* [out][rows][columns][in] and 3 bytes more; depthwise: [channels][rows][columns] */
-    const int32_t *bias;         /* one an output channel, and so the two below */
-    const uint32_t *multipliers; /* twice TensorFlow Lite's: 2^31 to 2^32 - 1, or 0 */
-    const int8_t *shifts;        /* to the right; negative: to the left, before the multiplication */
+    const int8_t *weights;  /* aligned to 4 bytes */
+    const ee_exact *exact;  /* `exacts` channels in ascending order */
+    int32_t offset;         /* of all channels of a rectified layer */
     uint16_t in_height, in_width, in_channels;
     uint16_t out_height, out_width, out_channels;
     uint8_t kernel_height, kernel_width;
     uint8_t stride_y, stride_x;
     uint8_t pad_top, pad_left;
     int8_t in_zero_point, out_zero_point;
-    int8_t low, high;            /* what the activation function leaves */
-    uint8_t fast;                /* 1: shifts are 1 to 22 and sums less than 2^30, as the DSP code needs */
-    uint8_t band;                /* depthwise: rows of output that are computed from one filling of scratch memory */
-    uint16_t row;                /* depthwise: values of a row in scratch memory, padding included, even */
+    int8_t low, high;       /* what the activation function leaves */
+    uint8_t shift, rectified;
+    uint8_t band;           /* depthwise: rows of output that are computed from one filling of scratch memory */
+    uint16_t exacts;        /* number of exact channels */
+    uint16_t row;           /* depthwise: values of a row in scratch memory, padding included, even */
 } ee_window;
 
 /*
  * Sum of two activations, a having the greater scale, if one is greater: b is brought to a's scale with 19 bits more,
- * the sum to the output's.
+ * the sum to the output's. Where a_line is not 0, the DSP code computes the same bytes with fewer instructions:
+ *
+ *     output = clip((start + round(2^24 * a * a_line / 2^32) + round(2^24 * b * b_line / 2^32)) / 2^20)
  */
 typedef struct {
     uint32_t b_multiplier, multiplier; /* of b and of the sum; twice TensorFlow Lite's */
+    int32_t a_line, b_line, start;
     uint8_t b_shift, shift;            /* to the right */
     int8_t a_zero_point, b_zero_point, out_zero_point;
     int8_t low, high;
