@@ -28,16 +28,16 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from earlyexit.emulation import compiler
 from earlyexit.firmware import emit, source
-from earlyexit.firmware.layers import Add, Depthwise, Dense, Layer, Mean, Window
+from earlyexit.firmware.layers import Add, Dense, Depthwise, Mean, Window
 from earlyexit.tflite import arena, deployment
 
 REFERENCE = Path(__file__).with_name("reference.c")
-KERNELS = ("ee_kernels.h", "ee_kernels.c")
 
 _FLASH, _RAM, _RAM_BYTES = 0x1_0000, 0x2000_0000, 1 << 20
 _BACK = _RAM + _RAM_BYTES - 64  # where calls return to
 _STACK = _BACK - 64
 _FLAGS = ("-std=c99", "-g0", "-ffreestanding", "-fomit-frame-pointer", "-fno-sanitize=all", "-fno-stack-protector")
+_SIGNATURE = "(const int8_t *a, const int8_t *b, int8_t *output, void *scratch)\n"
 _COUNT = """#include <stdint.h>
 typedef struct { uint64_t executed, size; } block;
 void count(void *engine, uint64_t address, uint32_t size, block *blocks)
@@ -66,7 +66,7 @@ M0 = Core(
     "Cortex-M0+",
     ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m0plus"),
     (unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS, arm_const.UC_CPU_ARM_CORTEX_M0),
-    (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1, arm_const.UC_ARM_REG_R2, arm_const.UC_ARM_REG_R3),
+    tuple(range(arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R0 + 4)),
     arm_const.UC_ARM_REG_SP,
     arm_const.UC_ARM_REG_LR,
     1,
@@ -76,7 +76,7 @@ RISCV = Core(
     "rv32imc",
     ("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+c"),
     (unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32, riscv_const.UC_CPU_RISCV32_ANY),
-    (riscv_const.UC_RISCV_REG_A0, riscv_const.UC_RISCV_REG_A1, riscv_const.UC_RISCV_REG_A2, riscv_const.UC_RISCV_REG_A3),
+    tuple(range(riscv_const.UC_RISCV_REG_A0, riscv_const.UC_RISCV_REG_A0 + 4)),
     riscv_const.UC_RISCV_REG_SP,
     riscv_const.UC_RISCV_REG_RA,
     0,
@@ -89,13 +89,13 @@ class Machine:
 
     def __init__(self, core: Core, sources: Sequence[Path], folder: Path, roots: Sequence[str]) -> None:
         self._core = core
-        program = _build(core, sources, folder, roots)
-        self._memory = np.zeros(max(size + place for place, size in _extent(program)) - _FLASH + 4096 & ~4095, np.uint8)
-        elf = ELFFile(io.BytesIO(program))
-        for segment in elf.iter_segments("PT_LOAD"):
-            place = segment["p_vaddr"] - _FLASH
-            self._memory[place : place + segment["p_filesz"]] = np.frombuffer(segment.data(), np.uint8)
-        self._symbols = {symbol.name: symbol["st_value"] for symbol in elf.get_section_by_name(".symtab").iter_symbols()}
+        elf = ELFFile(io.BytesIO(_build(core, sources, folder, roots)))
+        loads = [(part["p_vaddr"] - _FLASH, part["p_memsz"], part.data()) for part in elf.iter_segments("PT_LOAD")]
+        self._memory = np.zeros(-(-max(place + size for place, size, _ in loads) // 4096) * 4096, np.uint8)
+        for place, _, content in loads:
+            self._memory[place : place + len(content)] = np.frombuffer(content, np.uint8)
+        symbols = elf.get_section_by_name(".symtab").iter_symbols()
+        self._symbols = {symbol.name: symbol["st_value"] for symbol in symbols}
         self._uc = unicorn.Uc(*core.emulated[:2])
         self._uc.ctl_set_cpu_model(core.emulated[2])
         self._uc.mem_map_ptr(_FLASH, len(self._memory), unicorn.UC_PROT_ALL, self._memory.ctypes.data)
@@ -150,8 +150,10 @@ def main(arguments: Sequence[str]) -> None:
         raise SystemExit(f"more instructions than the reference: {', '.join(slower)}")
 
 
-def compare(models: Sequence[bytes], image: NDArray[np.int8], cores: Sequence[Core] = (M0, RISCV)) -> tuple[str, list[str]]:
-    """Return a table of the instructions of each layer of `models` for one INT8 `image`, and the layers that are slower.
+def compare(
+    models: Sequence[bytes], image: NDArray[np.int8], cores: Sequence[Core] = (M0, RISCV)
+) -> tuple[str, list[str]]:
+    """Return a table of instructions for one INT8 `image` (1, H, W, 3), and the layers that are slower than the reference.
 
     Raises:
         ValueError: a side's answer differs from the other's, or from TFLM's.
@@ -164,7 +166,8 @@ def compare(models: Sequence[bytes], image: NDArray[np.int8], cores: Sequence[Co
     for number, step in enumerate(steps):
         shape = "x".join(map(str, step.layer.in_shape)) + " -> " + "x".join(map(str, step.layer.out_shape))
         rows.append(f"| {step.name} | {shape} |" + "".join(map(_cells, counts[:, number])))
-        slower += [f"{step.name} on {core.name}" for core, (a, b) in zip(cores, counts[:, number], strict=True) if a > b]
+        worse = counts[:, number, 0] > counts[:, number, 1]
+        slower += [f"{step.name} on {core.name}" for core, is_slower in zip(cores, worse, strict=True) if is_slower]
     rows.append("| **all** | |" + "".join(map(_cells, counts.sum(1))))
     return "\n".join(rows), slower
 
@@ -211,9 +214,6 @@ def _ours(steps: Sequence[source.Step]) -> str:
         call = emit.call(step.layer, step.name, ["a", "b"], "output", "scratch")
         text.append(f"void run_{step.name}{_SIGNATURE}{{ (void)b; (void)scratch; {call} }}")
     return "\n".join(text)
-
-
-_SIGNATURE = "(const int8_t *a, const int8_t *b, int8_t *output, void *scratch)\n"
 
 
 def _theirs(step: source.Step) -> str:
@@ -281,12 +281,6 @@ def _counter() -> Any:
         (folder / "count.c").write_text(_COUNT)
         (folder / "count.so").write_bytes(compiler.host_library(folder / "count.c"))
         return ctypes.CDLL(str(folder / "count.so")).count
-
-
-def _extent(program: bytes) -> list[tuple[int, int]]:
-    return [
-        (segment["p_vaddr"], segment["p_memsz"]) for segment in ELFFile(io.BytesIO(program)).iter_segments("PT_LOAD")
-    ]
 
 
 if __name__ == "__main__":
