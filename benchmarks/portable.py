@@ -36,6 +36,7 @@ REFERENCE = Path(__file__).with_name("reference.c")
 _FLASH, _RAM, _RAM_BYTES = 0x1_0000, 0x2000_0000, 1 << 20
 _BACK = _RAM + _RAM_BYTES - 64  # where calls return to
 _STACK = _BACK - 64
+_OUTSIDE = (0, 0x4_0000, 0x8_0000, 0xC_0000)  # offsets in RAM for what does not lie in the arena
 _FLAGS = ("-std=c99", "-g0", "-ffreestanding", "-fomit-frame-pointer", "-fno-sanitize=all", "-fno-stack-protector")
 _SIGNATURE = "(const int8_t *a, const int8_t *b, int8_t *output, void *scratch)\n"
 _COUNT = """#include <stdint.h>
@@ -106,18 +107,22 @@ class Machine:
         everywhere = (ctypes.c_uint64(1), ctypes.c_uint64(0))
         assert uclib.uc_hook_add(self._uc._uch, handle, unicorn.UC_HOOK_BLOCK, hook, blocks, *everywhere) == 0
 
-    def run(self, name: str, inputs: Sequence[NDArray[np.int8]], size: int) -> tuple[NDArray[np.int8], int]:
-        """Call a layer's function; return the `size` bytes of its output, and the instructions that it took."""
-        places = [_RAM + 0x40000 * number for number in (0, 1, 2, 3)]
-        for place, values in zip(places, inputs, strict=False):
-            self._uc.mem_write(place, values.tobytes())
-        for register, place in zip(self._core.arguments, places, strict=True):
-            self._uc.reg_write(register, place)
+    def run(
+        self, name: str, inputs: Sequence[NDArray[np.int8]], offsets: Sequence[int], size: int
+    ) -> tuple[NDArray[np.int8], int]:
+        """Call a layer's function; return the `size` bytes of its output, and the instructions that it took.
+
+        `offsets` in RAM: of two inputs (the second of a layer with one is not used), the output and scratch memory.
+        """
+        for offset, values in zip(offsets, inputs, strict=False):
+            self._uc.mem_write(_RAM + offset, values.tobytes())
+        for register, offset in zip(self._core.arguments, offsets, strict=True):
+            self._uc.reg_write(register, _RAM + offset)
         self._uc.reg_write(self._core.stack, _STACK)
         self._uc.reg_write(self._core.back, _BACK | self._core.thumb)
         self._blocks[:] = 0
         self._uc.emu_start(self._symbols[name] | self._core.thumb, _BACK)
-        return np.frombuffer(bytes(self._uc.mem_read(places[2], size)), np.int8), self._instructions()
+        return np.frombuffer(bytes(self._uc.mem_read(_RAM + offsets[2], size)), np.int8), self._instructions()
 
     def _instructions(self) -> int:
         halves, total = self._memory.view(np.uint16), 0
@@ -153,15 +158,16 @@ def main(arguments: Sequence[str]) -> None:
 def compare(
     models: Sequence[bytes], image: NDArray[np.int8], cores: Sequence[Core] = (M0, RISCV)
 ) -> tuple[str, list[str]]:
-    """Return a table of instructions for one INT8 `image` (1, H, W, 3), and the layers that are slower than the reference.
+    """Return a table of instructions for one INT8 `image` (1, H, W, 3), and the layers slower than the reference.
 
     Raises:
         ValueError: a side's answer differs from the other's, or from TFLM's.
     """
-    steps = source.lay_out(source.read(models)).steps
+    layout = source.lay_out(source.read(models))
+    steps = layout.steps
     rows = ["| layer | shape |" + "".join(f" {core.name} | reference | ratio |" for core in cores)]
     rows.append("|---|---|" + "---:|" * (3 * len(cores)))
-    counts = np.array([_counts(core, steps, models, image) for core in cores])
+    counts = np.array([_counts(core, layout, models, image) for core in cores])
     slower = []
     for number, step in enumerate(steps):
         shape = "x".join(map(str, step.layer.in_shape)) + " -> " + "x".join(map(str, step.layer.out_shape))
@@ -177,9 +183,10 @@ def _cells(pair: NDArray[np.int64]) -> str:
 
 
 def _counts(
-    core: Core, steps: Sequence[source.Step], models: Sequence[bytes], image: NDArray[np.int8]
+    core: Core, layout: source.Layout, models: Sequence[bytes], image: NDArray[np.int8]
 ) -> list[tuple[int, int]]:
-    """Return the instructions of both sides for every layer."""
+    """Return the instructions of both sides for every layer; ours works in the arena as on a device."""
+    steps = layout.steps
     names = [step.name for step in steps]
     with tempfile.TemporaryDirectory(prefix="earlyexit-") as name:
         folder = Path(name)
@@ -195,8 +202,10 @@ def _counts(
             for step in (step for step in steps if step.segment == number):
                 inputs = [activations.get(tensor, features.ravel()) for tensor in step.inputs]
                 size = int(np.prod(step.layer.out_shape))
-                output, mine = ours.run(f"run_{step.name}", inputs, size)
-                other, reference = theirs.run(f"run_{step.name}", inputs, size)
+                buffers = (step.inputs[0], step.inputs[-1], step.output, step.scratch)
+                offsets = [layout.plan.offsets.get(str(buffer), _OUTSIDE[2]) for buffer in buffers]
+                output, mine = ours.run(f"run_{step.name}", inputs, offsets, size)
+                other, reference = theirs.run(f"run_{step.name}", inputs, _OUTSIDE, size)
                 if not np.array_equal(output, other):
                     raise ValueError(f"{step.name}: the kernel's answer differs from the reference on {core.name}")
                 activations[step.output] = output
