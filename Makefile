@@ -86,7 +86,7 @@ regimes: $(READY) given-photos
 photos: $(READY) given-photos
 	$(FORGET)
 	$(RUN) dvc exp run --temp $(SWEEP) --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
-	$(RUN) python -m experiments.reports photos reports/photos
+	$(RUN) python -m experiments.collect photos reports/photos
 
 # Of each experiment what changed: its params, the final accuracy, and the p50 row of Table I.
 show: $(READY)

@@ -86,7 +86,8 @@ def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]
         functions.update(theirs.functions)
         sizes = map(thousands, (theirs.flash, theirs.ram, theirs.stack))
         rows.append([name, *_ratio(mine, theirs.instructions), *sizes])
-        x = max(arena.run(model, x), key=np.ndim)
+        _, features = reader.logits_and_features(arena.run(model, x))
+        x = x if features is None else features
     rows.append([bold("all"), *_ratio(*totals.tolist()), "", "", ""])
     memory = report.memory(ours)
     kinds = report.kinds(report.layer_costs(ours))
@@ -110,7 +111,7 @@ def body(model: bytes) -> bytes:
     """
     if tuple(operator.name for operator in reader.operators(model)[-2:]) != _TAIL:
         raise ValueError(f"the segment does not end with {' and '.join(_TAIL)}")
-    content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    content = reader.unpack(model)
     graph = content.subgraphs[0]
     graph.operators = graph.operators[: -len(_TAIL)]
     graph.outputs = list(graph.operators[-1].outputs)

@@ -1,1 +1,1 @@
-"""Experiments beyond one run: sweeps and their tables, and the generated parts of the documentation."""
+"""Tables over the experiments of a sweep, the generated blocks of the documents, and the repair of DVC's own files."""

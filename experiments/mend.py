@@ -1,6 +1,6 @@
-"""DVC's own files after a kill: it rewrites two of them in place, and refuses to go on with half a file.
+"""Repair DVC's own files after a kill: DVC rewrites two of them in place, and does not start while one is truncated.
 
-python -m experiments.mend: what `make repro` does first.
+`make repro` runs `python -m experiments.mend` first.
 """
 
 import shutil
@@ -11,22 +11,22 @@ from ruamel.yaml.error import YAMLError
 
 LOCK = "dvc.lock"
 COPY = Path(".dvc/tmp/dvc.lock")
-# What each of them ends with.
 REWRITTEN = {LOCK: "\n", ".dvc/tmp/rwlock": "}"}
+"""The files that DVC rewrites in place, and the last character of each when it is whole."""
 
 
 def damaged(folder: Path = Path()) -> list[str]:
-    """Return which of DVC's files in a project are not whole."""
+    """Return which of the files that DVC rewrites in place are truncated in a project."""
     return [name for name, end in REWRITTEN.items() if (folder / name).exists() and not _whole(folder / name, end)]
 
 
 def main() -> None:
-    """Put back the copy of dvc.lock that the last stage made as it began; remove what has no copy."""
+    """Restore dvc.lock from the copy that the last stage made at its begin; remove a damaged file without a copy."""
     for name in damaged():
         Path(name).unlink()
         if name == LOCK and COPY.exists():
             shutil.copyfile(COPY, LOCK)
-        print(f"{name} was damaged, as a kill can leave it; mended")
+        print(f"{name} was truncated, as a kill can leave it; repaired")
 
 
 def _whole(path: Path, end: str) -> bool:

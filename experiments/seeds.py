@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from earlyexit.common.files import write_json, write_text
-from earlyexit.common.markdown import table
-from experiments.experiments import find
+from earlyexit.common.markdown import NOTHING, table
+from experiments.finished import find, save
 from stages import run
 
 CELLS = ("accuracy", "early_exit_rate", "mean_macs", "speedup_macs", "speedup_measured", "speedup_emulated")
@@ -18,10 +17,10 @@ def summarize(tables: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]
     """Return the mean and the sample standard deviation of every cell of Table I.
 
     Args:
-        tables: what `earlyexit.table1.rows` returned, one a seed.
+        tables: for each seed, what `earlyexit.reports.table1.rows` returned.
 
     Raises:
-        ValueError: fewer than two tables, or they have not the same rows.
+        ValueError: fewer than two tables, or their rows differ.
     """
     if len(tables) < 2:
         raise ValueError(f"a standard deviation needs two experiments, not {len(tables)}")
@@ -37,20 +36,20 @@ def markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
     shares = [f"Exit {i + 1} (%)" for i in range(exits - 1)] + ["Final (%)"]
     heads = ["Model Conf.", "Val Acc. (%)", "EE Rate (%)", *shares, "Mean MACs (M)", "Speedup (MACs)"]
     heads += ["Speedup (measured)", "Speedup (Cortex-M4)"]
-    rows = []
-    for row in summary:
-        cells = [row["configuration"], _cell(row["accuracy"], 100), _cell(row["early_exit_rate"], 100)]
-        cells += [_cell(share, 100) for share in row["exit_share"] or [None] * exits]
-        cells.append(_cell(row["mean_macs"], 1e-6))
-        cells += [_cell(row[key]) for key in ("speedup_macs", "speedup_measured", "speedup_emulated")]
-        rows.append(cells)
-    listed = ", ".join(str(seed) for seed in seeds)
-    lines = [
-        *table(heads, rows),
-        "",
-        f"Mean ± sample standard deviation over {len(seeds)} seeds ({listed}); n = {summary[0]['n']} val images.",
+    rows = [
+        [
+            row["configuration"],
+            _cell(row["accuracy"], 100),
+            _cell(row["early_exit_rate"], 100),
+            *(_cell(share, 100) for share in row["exit_share"] or [None] * exits),
+            _cell(row["mean_macs"], 1e-6),
+            *(_cell(row[key]) for key in ("speedup_macs", "speedup_measured", "speedup_emulated")),
+        ]
+        for row in summary
     ]
-    return "\n".join(lines) + "\n"
+    listed = ", ".join(map(str, seeds))
+    note = f"Mean ± sample standard deviation over {len(seeds)} seeds ({listed}); n = {summary[0]['n']} val images."
+    return "\n".join([*table(heads, rows), "", note]) + "\n"
 
 
 def main() -> None:
@@ -59,10 +58,7 @@ def main() -> None:
     experiments = find(sweep)
     summary = summarize([experiment.report("table1.json") for experiment in experiments])
     seeds = [experiment.param("train.seed") for experiment in experiments]
-    text = markdown(summary, seeds)
-    write_json(f"reports/sweeps/{sweep}.json", {"seeds": seeds, "rows": summary})
-    write_text(f"reports/sweeps/{sweep}.md", text)
-    print(text)
+    save(sweep, {"seeds": seeds, "rows": summary}, markdown(summary, seeds))
 
 
 def _row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -77,13 +73,12 @@ def _row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _spread(values: Sequence[float | None]) -> Cell | None:
     numbers = [value for value in values if value is not None]
-    if len(numbers) < len(values):
-        return None
-    return {"mean": statistics.fmean(numbers), "sd": statistics.stdev(numbers)}
+    whole = len(numbers) == len(values)
+    return {"mean": statistics.fmean(numbers), "sd": statistics.stdev(numbers)} if whole else None
 
 
 def _cell(cell: Cell | None, factor: float = 1) -> str:
-    return f"{factor * cell['mean']:.2f} ± {factor * cell['sd']:.2f}" if cell else "-"
+    return f"{factor * cell['mean']:.2f} ± {factor * cell['sd']:.2f}" if cell else NOTHING
 
 
 if __name__ == "__main__":

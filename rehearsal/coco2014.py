@@ -1,11 +1,11 @@
-"""A data set in COCO 2014's layout and names, to run the whole path from a local server.
+"""A data set in COCO 2014's layout and names, for runs of the whole workflow from a local server.
 
-FOLDER becomes what the official host serves: zips/train2014.zip, zips/val2014.zip and
-annotations/annotations_trainval2014.zip; beside them mscoco_minival_ids.txt, and md5sums.txt as md5sum writes it. The
-photographs are those of a folder in COCO layout, if one is given, and the project's own drawn scenes. Two thirds go to
-train2014, a fifth of val2014 is minival. The same arguments give the same bytes.
+    python -m rehearsal.coco2014 FOLDER --members 20000 [--photographs /path/to/coco]
 
-Run from the project root: python -m rehearsal.coco2014 FOLDER --members 20000 [--photographs /path/to/coco]
+FOLDER is given the files that the official host serves (zips/train2014.zip, zips/val2014.zip and
+annotations/annotations_trainval2014.zip), mscoco_minival_ids.txt, and md5sums.txt as md5sum writes it. The photographs
+are those of a folder in COCO layout, if one is given, and the project's own drawn scenes. Two thirds of them go to
+train2014; a fifth of val2014 is minival. The same arguments give the same bytes.
 """
 
 import argparse
@@ -15,13 +15,13 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from earlyexit.common.files import read_json, replacing_folder
@@ -30,31 +30,30 @@ from earlyexit.sources import coco2014, scenes
 
 SUMS = "md5sums.txt"
 LEAST = 30
-"""The fewest members: minival gets two."""
+"""The smallest number of members, with which minival gets two."""
 
 _TIME = (2014, 9, 1, 0, 0, 0)
-_BLOCK = 2**20
+_Box = tuple[str, list[float], int]
+"""Category; x, y, width and height in pixels; iscrowd."""
 
 
 @dataclass(frozen=True)
 class _Photograph:
-    """Width and height in pixels; boxes by category name, each x, y, width, height and iscrowd."""
-
     read: Callable[[], bytes]
     width: int
     height: int
-    boxes: list[tuple[str, list[float], int]]
+    boxes: list[_Box]
 
 
 def build(folder: Path, *, members: int, photographs: Path | None, seed: int, workers: int) -> None:
-    """Write the data set, whole or not at all; `folder` is replaced.
+    """Write the data set into `folder`, whole or not at all; what was there is replaced.
 
     Args:
         folder: to write.
-        members: photographs of both archives together.
-        photographs: folder in COCO layout whose photographs are taken before any scene is drawn; None for scenes only.
-        seed: of the scenes and of who goes where.
-        workers: processes that draw.
+        members: number of photographs in both archives together.
+        photographs: folder in COCO layout whose photographs are used first; scenes fill up the rest. None: scenes only.
+        seed: of the scenes, and of the random split.
+        workers: number of processes that draw scenes.
 
     Raises:
         ValueError: `members` is less than `LEAST`.
@@ -63,37 +62,31 @@ def build(folder: Path, *, members: int, photographs: Path | None, seed: int, wo
     if members < LEAST:
         raise ValueError(f"members: {members}, should be {LEAST} or more")
     taken = list(_from_folder(photographs))[: members - 2] if photographs else []
-    with tempfile.TemporaryDirectory() as scratch, replacing_folder(folder) as part:
+    with tempfile.TemporaryDirectory() as scratch, replacing_folder(folder) as part, ExitStack() as stack:
         drawn = Path(scratch) / "scenes"
-        drawn_val = max(1, (members - len(taken)) // 3)
-        scenes.write(drawn, train=members - len(taken) - drawn_val, val=drawn_val, seed=seed, workers=workers)
-        with (
-            zipfile.ZipFile(layout.archive_path(drawn, "train")) as train,
-            zipfile.ZipFile(layout.archive_path(drawn, "val")) as val,
-        ):
-            taken += [*_from_scenes(drawn, "train", train), *_from_scenes(drawn, "val", val)]
-            _write(part, taken, np.random.default_rng(seed))
+        val = max(1, (members - len(taken)) // 3)
+        scenes.write(drawn, train=members - len(taken) - val, val=val, seed=seed, workers=workers)
+        for split in layout.SPLITS:
+            archive = stack.enter_context(zipfile.ZipFile(layout.archive_path(drawn, split)))
+            for name, width, height, boxes in _listed(drawn, split):
+                read = partial(archive.read, layout.member_name(split, name))
+                taken.append(_Photograph(read, width, height, boxes))
+        _write(part, taken, np.random.default_rng(seed))
 
 
 def _from_folder(folder: Path) -> Iterator[_Photograph]:
     for split in layout.SPLITS:
-        for file_name, width, height, boxes in _listed(layout.annotations_path(folder, split)):
-            path = folder / "images" / split / file_name
+        for name, width, height, boxes in _listed(folder, split):
+            path = folder / "images" / split / name
             if path.is_file():
                 yield _Photograph(path.read_bytes, width, height, boxes)
 
 
-def _from_scenes(folder: Path, split: str, archive: zipfile.ZipFile) -> Iterator[_Photograph]:
-    for file_name, width, height, boxes in _listed(layout.annotations_path(folder, split)):
-        read = partial(archive.read, layout.member_name(split, file_name))
-        yield _Photograph(read, width, height, boxes)
-
-
-def _listed(path: Path) -> Iterator[tuple[str, int, int, list[tuple[str, list[float], int]]]]:
-    """Yield file name, width, height and boxes of the photographs of an instances file."""
-    content = read_json(path)
+def _listed(folder: Path, split: str) -> Iterator[tuple[str, int, int, list[_Box]]]:
+    """Yield file name, width, height and boxes of each photograph in an instances file."""
+    content = read_json(layout.annotations_path(folder, split))
     names = {category["id"]: category["name"] for category in content["categories"]}
-    boxes: dict[int, list[tuple[str, list[float], int]]] = {image["id"]: [] for image in content["images"]}
+    boxes: dict[int, list[_Box]] = {image["id"]: [] for image in content["images"]}
     for item in content["annotations"]:
         boxes[item["image_id"]].append((names[item["category_id"]], item["bbox"], item.get("iscrowd", 0)))
     for image in content["images"]:
@@ -101,48 +94,38 @@ def _listed(path: Path) -> Iterator[tuple[str, int, int, list[tuple[str, list[fl
 
 
 def _write(folder: Path, photographs: list[_Photograph], generator: np.random.Generator) -> None:
-    """Write everything; a photograph's id is its place in a random order, from 1, in part a random two thirds."""
+    """Write everything. A photograph's id is its place, from 1, in a random order; its archive is drawn at random."""
     order = generator.permutation(len(photographs))
-    in_val = np.zeros(len(photographs), dtype=bool)
-    in_val[generator.choice(len(photographs), len(photographs) // 3, replace=False)] = True
-    categories = _categories(photographs)
+    val = np.sort(generator.choice(len(photographs), len(photographs) // 3, replace=False)) + 1
+    names = {name for photograph in photographs for name, *_ in photograph.boxes} - {"person"}
+    categories = {name: number for number, name in enumerate(["person", *sorted(names)], 1)}
+    train = np.setdiff1d(np.arange(1, len(photographs) + 1), val)
     (folder / "zips").mkdir()
     (folder / "annotations").mkdir()
-    contents = {}
-    for part, chosen in (("train2014", ~in_val), ("val2014", in_val)):
-        listed = {int(place) + 1: photographs[order[place]] for place in np.flatnonzero(chosen)}
-        _write_photographs(folder / "zips" / f"{part}.zip", part, listed)
-        contents[part] = _instances(part, listed, categories)
-    _write_annotations(folder / "annotations" / coco2014.ANNOTATIONS, contents)
-    (folder / coco2014.MINIVAL).write_text("".join(f"{number}\n" for number in _minival(in_val, generator)))
+    with zipfile.ZipFile(folder / "annotations" / coco2014.ANNOTATIONS, "w") as annotations:
+        for part, ids in (("train2014", train), ("val2014", val)):
+            listed = {int(number): photographs[order[number - 1]] for number in ids}
+            with zipfile.ZipFile(folder / "zips" / f"{part}.zip", "w") as archive:
+                archive.writestr(zipfile.ZipInfo(f"{part}/", _TIME), b"")
+                for number, photograph in tqdm(listed.items(), f"write {part}.zip", unit="image"):
+                    member = zipfile.ZipInfo(f"{part}/{_file_name(part, number)}", _TIME)
+                    archive.writestr(member, photograph.read())
+            content = _instances(part, listed, categories)
+            for kind, value in (("instances", content), ("captions", content | {"annotations": []})):
+                member = zipfile.ZipInfo(f"annotations/{kind}_{part}.json", _TIME)
+                annotations.writestr(member, json.dumps(value), zipfile.ZIP_DEFLATED)
+    minival = sorted(generator.choice(val, len(val) // 5, replace=False))
+    (folder / coco2014.MINIVAL).write_text("".join(f"{number}\n" for number in minival))
     sums = [f"{_md5(path)}  {path.name}\n" for path in sorted(folder.rglob("*")) if path.is_file()]
     (folder / SUMS).write_text("".join(sums))
-
-
-def _categories(photographs: list[_Photograph]) -> dict[str, int]:
-    names = {name for photograph in photographs for name, *_ in photograph.boxes} - {"person"}
-    return {name: number for number, name in enumerate(["person", *sorted(names)], 1)}
-
-
-def _minival(in_val: NDArray[np.bool_], generator: np.random.Generator) -> list[int]:
-    ids = np.flatnonzero(in_val) + 1
-    return sorted(generator.choice(ids, len(ids) // 5, replace=False).tolist())
 
 
 def _file_name(part: str, number: int) -> str:
     return f"COCO_{part}_{number:012}.jpg"
 
 
-def _write_photographs(path: Path, part: str, photographs: dict[int, _Photograph]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(f"{part}/", _TIME), b"")
-        for number, photograph in tqdm(photographs.items(), f"write {path.name}", unit="image"):
-            name = f"{part}/{_file_name(part, number)}"
-            archive.writestr(zipfile.ZipInfo(name, _TIME), photograph.read())
-
-
 def _instances(part: str, photographs: dict[int, _Photograph], categories: dict[str, int]) -> dict[str, Any]:
-    """Return a part's instances with the entries that COCO has beside the needed ones."""
+    """Return the instances of one archive, with all entries that COCO's have."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, photograph in photographs.items():
@@ -171,14 +154,6 @@ def _instances(part: str, photographs: dict[int, _Photograph], categories: dict[
             {"supercategory": name, "id": category_id, "name": name} for name, category_id in categories.items()
         ],
     }
-
-
-def _write_annotations(path: Path, contents: dict[str, dict[str, Any]]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for part, content in contents.items():
-            for kind, value in (("instances", content), ("captions", content | {"annotations": []})):
-                member = zipfile.ZipInfo(f"annotations/{kind}_{part}.json", _TIME)
-                archive.writestr(member, json.dumps(value), zipfile.ZIP_DEFLATED)
 
 
 def _md5(path: Path) -> str:

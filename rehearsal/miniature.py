@@ -1,4 +1,4 @@
-"""The project on a miniature configuration: a copy in a Git repository of its own, what it writes, and what of it."""
+"""A copy of the project with miniature params, in a Git repository of its own; what a run wrote there."""
 
 import hashlib
 import os
@@ -19,14 +19,14 @@ MEASURED = {
     "reports/frontier.csv",
     "reports/plots",
 }
-"""Outputs that hold times of the machine, or are drawn from them."""
+"""Outputs that hold measured times, or are drawn from them."""
 MINIATURE: dict[str, dict[str, Any]] = {
-    "data": {"train_images": 200, "val_images": 60, "resolution": 32, "calibration_share": 0.3},
+    "data": {"train_images": 120, "val_images": 40, "resolution": 32, "calibration_share": 0.3},
     "model": {
         "mobilenet_v2": {
             "width": 1.0,
             "stem": 8,
-            "blocks": [[1, 8, 1, 2], [2, 8, 2, 1], [2, 16, 2, 2]],
+            "blocks": [[1, 8, 1, 2], [2, 8, 1, 1], [1, 16, 1, 2]],
             "last": 16,
             "input_offset": 128,
             "input_divisor": 128,
@@ -39,11 +39,13 @@ MINIATURE: dict[str, dict[str, Any]] = {
     "joint": {"epochs": 1, "batch_size": 32},
     "export": {"images": 16},
     "ptq": {"images": 20},
+    "benchmark": {"passes": 1},
+    "emulate": {"images": 4},
 }
 
 
 def make(folder: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path:
-    """Copy the project's files into a Git repository in `folder` and shrink its params; `changes` by section."""
+    """Copy the project into a Git repository in `folder`, with the params of `MINIATURE` and `changes`, by section."""
     for name in tracked():
         if not name.startswith(("tests/", "reports/")) and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -72,31 +74,36 @@ def commit(folder: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a shell in which this Python's scripts come first."""
+    """Return the environment of a shell in which this Python's scripts come first."""
     scripts = str(Path(sys.executable).parent)
     return {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"]}
 
 
 def outputs(folder: Path) -> dict[str, str]:
-    """The MD5 that DVC recorded for every output."""
+    """Return the MD5 that DVC recorded for each output."""
     lock = YAML(typ="safe", pure=True).load(folder / "dvc.lock")
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
 
 
 def unmeasured(folder: Path) -> dict[str, str]:
-    """The MD5 that DVC recorded for every output that is the same on every machine and at every time."""
-    return {path: digest for path, digest in outputs(folder).items() if path not in MEASURED}
+    """Return the MD5 that DVC recorded for each output that holds no measured times."""
+    return {path: digest for path, digest in outputs(folder).items() if not measured(path)}
+
+
+def measured(path: str) -> bool:
+    """Return whether a file or output holds measured times, or is drawn from them."""
+    return any(path == output or path.startswith(f"{output}/") for output in MEASURED)
 
 
 def files(folder: Path) -> dict[str, str]:
-    """Every file at a final name under data, models and reports, and the MD5 of its content."""
+    """Return the MD5 of each file at its final name under data, models and reports."""
     found = (path for top in ("data", "models", "reports") for path in (folder / top).rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in found}
     return {name: _digest(path) for name, path in sorted(names.items()) if "/." not in name}
 
 
 def leftovers(folder: Path) -> list[str]:
-    """What unfinished stages have under data, models and reports: parts, and the state of a training."""
+    """Return what unfinished stages left under data, models and reports: parts of outputs, states of trainings."""
     hidden = [path for top in ("data", "models", "reports") for path in (folder / top).rglob(".*")]
     states = (folder / "models/.unfinished").glob("*")
     found = [*(path for path in hidden if path.name != ".unfinished"), *states]

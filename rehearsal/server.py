@@ -1,9 +1,9 @@
-"""A file server over HTTP/1.1 that has bad days: for the tests of downloads, and for whole runs of the workflow.
+"""An HTTP/1.1 file server that injects faults: for the tests of downloads, and for whole runs of the workflow.
 
     python -m rehearsal.server FOLDER --port 8000 --faults 0.3 --seed 1
 
-serves FOLDER on this machine, as the official host serves COCO (ranges, strong ETags), and draws a fault for three of
-ten requests. Ends on Ctrl-C or SIGTERM, and prints how often each fault was injected.
+It serves FOLDER on this machine as the official host serves COCO (ranges, strong ETags), and injects a fault into a
+random three of ten answers. It ends on Ctrl-C or SIGTERM, and then prints how often each fault was injected.
 """
 
 import argparse
@@ -32,25 +32,25 @@ _PAGE = b"<!DOCTYPE html><html><body>Please log in to the network.</body></html>
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with one answer; fields combine, and by default nothing is.
+    """What is wrong with one answer. Fields combine; by default nothing is wrong.
 
-    Args:
-        cut: bytes of the body after which the connection is closed.
-        status: an answer with this status and no file.
-        retry_after: seconds, sent as a number or as a date, with `status`.
+    Attributes:
+        cut: close the connection after this many bytes of the body.
+        status: answer with this status instead of the file.
+        retry_after: with `status`, the seconds in Retry-After.
         retry_date: send `retry_after` as a date.
-        location: where the answer redirects to.
-        length: added to Content-Length; a body that is shorter than it says ends with the connection.
-        drip: bytes a second.
+        location: redirect there.
+        length: added to Content-Length; a body shorter than its Content-Length ends with the connection.
+        drip: bytes per second.
         page: a web page, with status 200, instead of the file.
-        ignore_range: the whole file, with status 200, whatever was asked for.
-        ignore_if_range: the range, even where the file has changed.
-        shift: added to the start of the range that was asked for.
-        corrupt: the first byte of the body has a wrong bit.
-        edition: of the file; each has its own bytes and ETag, all have one size.
-        validators: a strong ETag, a weak one, Last-Modified alone, or nothing.
-        encoding: Content-Encoding, without encoding anything.
-        chunked: no Content-Length.
+        ignore_range: the whole file, with status 200, for every range.
+        ignore_if_range: the range, even if the file has changed.
+        shift: added to the first byte of the range.
+        corrupt: one wrong bit in the first byte of the body.
+        edition: of the file; each edition has its own bytes and ETag, and all have the same size.
+        validators: a strong ETag, a weak one, Last-Modified alone, or none.
+        encoding: Content-Encoding, though nothing is encoded.
+        chunked: chunked transfer, without Content-Length.
     """
 
     cut: int | None = None
@@ -73,7 +73,7 @@ class Fault:
 
 @dataclass
 class Request:
-    """A request as it came, the status that it got, and the bytes of body that were sent."""
+    """A request, the status of its answer, and the bytes of body that were sent."""
 
     method: str
     path: str
@@ -84,7 +84,12 @@ class Request:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a folder; `plan` decides on the fault of each request to a file, from the bytes that it asks for.
+    """Serves a folder.
+
+    Args:
+        folder: to serve.
+        plan: called for each request to a file, with the size of the file in bytes; returns the fault of the answer.
+        port: 0 for any free one.
 
     Attributes:
         log: the requests so far.
@@ -101,18 +106,18 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The root of the server, without a slash at its end."""
+        """The address of the folder, without a slash at its end."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that have gone, the point of this server."""
+        """Print no traceback for a client that has closed its connection: clients under test do."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 @contextmanager
 def serving(folder: Path, *faults: Fault, then: Fault | None = None) -> Iterator[Server]:
-    """Serve a folder in a thread: the first requests meet `faults` in their order, all later ones `then`."""
+    """Serve a folder in a thread: the first answers have `faults`, in this order, and all later ones `then`."""
     left = iter(faults)
     server = Server(folder, lambda _: next(left, then or Fault()))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -125,55 +130,53 @@ def serving(folder: Path, *faults: Fault, then: Fault | None = None) -> Iterator
         server.server_close()
 
 
-class Weather:
-    """A plan that draws faults at random, the same ones for the same seed and requests.
+KINDS: dict[str, Callable[[int], Fault]] = {
+    "cut": lambda place: Fault(cut=place),
+    "404": lambda place: Fault(status=404),
+    "416": lambda place: Fault(status=416),
+    "500": lambda place: Fault(status=500),
+    "503 seconds": lambda place: Fault(status=503, retry_after=1),
+    "503 date": lambda place: Fault(status=503, retry_after=1, retry_date=True),
+    "redirect": lambda place: Fault(location="?again"),
+    "short length": lambda place: Fault(length=-1 - place),
+    "long length": lambda place: Fault(length=1 + place),
+    "slow drip": lambda place: Fault(drip=200.0),
+    "web page": lambda place: Fault(page=True),
+    "ignored range": lambda place: Fault(ignore_range=True),
+    "wrong range": lambda place: Fault(shift=1),
+    "wrong bytes": lambda place: Fault(corrupt=True),
+    "changed file": lambda place: Fault(edition=1, cut=place),
+    "weak ETag": lambda place: Fault(validators="weak", cut=place),
+    "no validator": lambda place: Fault(validators="none", cut=place),
+}
+"""Kinds of random faults; each takes a random place in the file, in bytes."""
+
+
+class RandomFaults:
+    """A plan for `Server` that draws faults at random: the same ones for the same seed and requests.
 
     Args:
-        share: of requests that meet a fault.
+        share: of answers that have a fault, 0 to 1.
         seed: of the draws.
         kinds: of `KINDS`, all equally likely.
 
     Attributes:
-        count: injected so far, by kind.
+        count: faults injected so far, by kind.
     """
 
-    KINDS = (
-        "cut", "404", "416", "500", "503 seconds", "503 date", "redirect", "short length", "long length", "slow drip",
-        "web page", "ignored range", "wrong range", "wrong bytes", "changed file", "weak ETag", "no validator",
-    )  # fmt: skip
-
-    def __init__(self, share: float, seed: int, kinds: Sequence[str] = KINDS):
+    def __init__(self, share: float, seed: int, kinds: Sequence[str] = tuple(KINDS)):
         self.share = share
-        self.kinds = kinds
+        self.kinds = list(kinds)
         self.count: Counter[str] = Counter()
         self._rng = np.random.default_rng(seed)
 
     def __call__(self, size: int) -> Fault:
-        """Draw the fault of a request to a file of `size` bytes."""
+        """Draw the fault of an answer with a file of `size` bytes."""
         if self._rng.random() >= self.share:
             return Fault()
-        kind = str(self._rng.choice(list(self.kinds)))
+        kind = str(self._rng.choice(self.kinds))
         self.count[kind] += 1
-        cut = int(self._rng.integers(size)) if size else 0
-        return {
-            "cut": Fault(cut=cut),
-            "404": Fault(status=404),
-            "416": Fault(status=416),
-            "500": Fault(status=500),
-            "503 seconds": Fault(status=503, retry_after=1),
-            "503 date": Fault(status=503, retry_after=1, retry_date=True),
-            "redirect": Fault(location="?again"),
-            "short length": Fault(length=-1 - cut),
-            "long length": Fault(length=1 + cut),
-            "slow drip": Fault(drip=200.0),
-            "web page": Fault(page=True),
-            "ignored range": Fault(ignore_range=True),
-            "wrong range": Fault(shift=1),
-            "wrong bytes": Fault(corrupt=True),
-            "changed file": Fault(edition=1, cut=cut),
-            "weak ETag": Fault(validators="weak", cut=cut),
-            "no validator": Fault(validators="none", cut=cut),
-        }[kind]
+        return KINDS[kind](int(self._rng.integers(size)) if size else 0)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -181,17 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        """Answer a GET."""
-        self._answer()
-
-    def do_HEAD(self) -> None:
-        """Answer a HEAD."""
-        self._answer()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Print nothing."""
-
-    def _answer(self) -> None:
+        """Answer a GET or a HEAD."""
         headers = self.headers
         self.request_log = Request(self.command, self.path, headers["Range"], headers["If-Range"])
         path = self.server.folder / unquote(urlsplit(self.path).path).lstrip("/")
@@ -202,20 +195,16 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.location is not None:
             self._send(HTTPStatus.FOUND, {"Location": fault.location})
         elif fault.status is not None:
-            self._send(fault.status, self._apology(fault, path))
+            self._send(fault.status, _error_headers(path, fault))
         elif fault.page:
             self._send(HTTPStatus.OK, {"Content-Type": "text/html; charset=utf-8"}, _PAGE)
         else:
             self._send_file(path, fault)
 
-    def _apology(self, fault: Fault, path: Path) -> dict[str, str]:
-        headers = {}
-        if fault.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            headers["Content-Range"] = f"bytes */{path.stat().st_size}"
-        if fault.retry_after is not None:
-            date = email.utils.formatdate(time.time() + fault.retry_after, usegmt=True)
-            headers["Retry-After"] = date if fault.retry_date else str(fault.retry_after)
-        return headers
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Print nothing."""
 
     def _send_file(self, path: Path, fault: Fault) -> None:
         size = path.stat().st_size
@@ -231,17 +220,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             headers["Content-Range"] = f"bytes {first}-{last}/{size}"
         length = last + 1 - first
-        headers |= (
-            {"Transfer-Encoding": "chunked"}
-            if fault.chunked
-            else {"Content-Length": str(max(0, length + fault.length))}
-        )
+        if fault.chunked:
+            headers["Transfer-Encoding"] = "chunked"
+        else:
+            headers["Content-Length"] = str(max(0, length + fault.length))
         self._head(HTTPStatus.OK if asked is None else HTTPStatus.PARTIAL_CONTENT, headers)
         if self.command == "GET":
             self._send_body(path, first, length, fault)
 
     def _range(self, size: int, headers: dict[str, str], fault: Fault) -> tuple[int, int] | None:
-        """Return the first and the last byte asked for; None for the whole file, first > last for none of its bytes."""
+        """Return the first and last byte to send; None: the whole file; first > last: the range lies beyond its end."""
         asked = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", self.headers["Range"] or "")
         if not asked or fault.ignore_range:
             return None
@@ -255,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_body(self, path: Path, first: int, length: int, fault: Fault) -> None:
         left = length if fault.cut is None else min(fault.cut, length)
         left = min(left, length + fault.length)
-        # A connection that stays open after too few bytes would keep the client waiting.
+        # If the connection stayed open after too few bytes, the client would wait for the others.
         self.close_connection = left < length + fault.length
         step = _CHUNK if fault.drip is None else max(1, int(fault.drip / 100))
         table = bytes((value + fault.edition) % 256 for value in range(256))
@@ -288,38 +276,50 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
+def _error_headers(path: Path, fault: Fault) -> dict[str, str]:
+    headers = {}
+    if fault.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        headers["Content-Range"] = f"bytes */{path.stat().st_size}"
+    if fault.retry_after is not None:
+        date = email.utils.formatdate(time.time() + fault.retry_after, usegmt=True)
+        headers["Retry-After"] = date if fault.retry_date else str(fault.retry_after)
+    return headers
+
+
 def _validators(path: Path, fault: Fault) -> dict[str, str]:
     stat = path.stat()
     identity = f"{path} {stat.st_size} {stat.st_mtime_ns} {fault.edition}"
     tag = f'"{hashlib.sha256(identity.encode()).hexdigest()[:32]}"'
-    date = {"Last-Modified": email.utils.formatdate(stat.st_mtime, usegmt=True)}
-    return {"strong": {"ETag": tag} | date, "weak": {"ETag": f"W/{tag}"} | date, "date": date, "none": {}}[
-        fault.validators
-    ]
+    headers = {}
+    if fault.validators != "none":
+        headers["Last-Modified"] = email.utils.formatdate(stat.st_mtime, usegmt=True)
+    if fault.validators in ("strong", "weak"):
+        headers["ETag"] = tag if fault.validators == "strong" else f"W/{tag}"
+    return headers
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Serve until Ctrl-C or SIGTERM, then print the faults and the bytes."""
-    parser = argparse.ArgumentParser(prog="python -m rehearsal.server", description=(__doc__ or "").partition("\n")[0])
+def main() -> None:
+    """Serve until Ctrl-C or SIGTERM, then print the number of each fault, of requests and of bytes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--faults", type=float, default=0.0, metavar="SHARE", help="of requests, 0 to 1")
+    parser.add_argument("--faults", type=float, default=0.0, metavar="SHARE", help="of answers, 0 to 1")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", nargs="+", choices=Weather.KINDS, default=Weather.KINDS, help="of faults")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=tuple(KINDS), help="of faults")
+    options = parser.parse_args()
     if not options.folder.is_dir():
         parser.error(f"{options.folder}: no such folder")
-    weather = Weather(options.faults, options.seed, options.kinds)
-    server = Server(options.folder, weather, options.port)
+    faults = RandomFaults(options.faults, options.seed, options.kinds)
+    server = Server(options.folder, faults, options.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(f"{options.folder} on {server.url}", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
         for kind in options.kinds:
-            print(f"{weather.count[kind]:7}  {kind}")
+            print(f"{faults.count[kind]:7}  {kind}")
         print(f"{len(server.log)} requests, {sum(request.sent for request in server.log):,} bytes")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

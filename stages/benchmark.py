@@ -1,4 +1,4 @@
-"""Stage benchmark: measured latency of the INT8 baseline, of each segment, and of the cascade that really stops."""
+"""Stage benchmark: measured latency of the INT8 baseline, of each segment, and of the cascade."""
 
 from pathlib import Path
 
@@ -6,25 +6,26 @@ from earlyexit.common.files import write_json
 from earlyexit.dataset import open_split
 from earlyexit.evaluation import latency, per_image
 from earlyexit.params import load
-from earlyexit.policy import decision, thresholds
+from earlyexit.policy.decision import decide
+from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
 from stages import run
 
 
 def main() -> None:
-    """Time both networks on the val split, check every decision, write models/latency.json."""
+    """Time both networks on the val split and check every decision; write models/latency.json."""
     passes = load().benchmark.passes
     baseline = deployment.load(Path("models/int8/baseline"))
     network = deployment.load(Path("models/int8/early_exit"))
-    limits = thresholds.load("models/thresholds.json")
+    thresholds = load_thresholds("models/thresholds.json")
     logits = per_image.load(Path("models/evaluation/val.safetensors")).int8_early_exit
-    rows = [limits.margins[percentile] for percentile in limits.table]
+    rows = [thresholds.margins[percentile] for percentile in thresholds.table]
     images = network.quantize(open_split("data/packed", "val").images)
     measured = latency.measure(baseline.segments()[0], network.segments(), rows, images, passes)
-    for percentile, row, outcomes in zip(limits.table, rows, measured.outcomes, strict=True):
-        decisions = decision.decide(logits, row)
+    for percentile, row, outcomes in zip(thresholds.table, rows, measured.outcomes, strict=True):
+        decisions = decide(logits, row)
         latency.check_outcomes(outcomes, decisions.exits, decisions.labels, f"p{percentile}")
-    cascades = {f"p{p}": time for p, time in zip(limits.table, measured.cascades, strict=True)}
+    cascades = {f"p{p}": time for p, time in zip(thresholds.table, measured.cascades, strict=True)}
     report = {
         "unit": "microseconds per image, mean over the val split, median over the passes",
         "n": len(images),

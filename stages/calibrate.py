@@ -1,4 +1,4 @@
-"""Stage calibrate: INT8 confidences on the calibration split, and from them a threshold per exit and percentile."""
+"""Stage calibrate: thresholds for each exit and percentile, from INT8 margins on the calibration split."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from stages import run
 
 
 def main() -> None:
-    """Run the INT8 segments on the calibration split, write models/thresholds.json."""
+    """Run the INT8 segments on the calibration split; write models/thresholds.json."""
     percentiles = load().calibrate.percentiles
     network = deployment.load(Path("models/int8/early_exit"))
     split = open_split("data/packed", "calibration")

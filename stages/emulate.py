@@ -11,7 +11,7 @@ from earlyexit.emulation import emulate, report
 from earlyexit.evaluation import per_image
 from earlyexit.firmware import packages, source
 from earlyexit.params import load
-from earlyexit.policy import thresholds
+from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
 from stages import run
 
@@ -21,7 +21,7 @@ def main() -> None:
     params = load()
     network = deployment.load(Path("models/int8/early_exit"))
     baseline = deployment.load(Path("models/int8/baseline"))
-    limits = thresholds.load("models/thresholds.json")
+    thresholds = load_thresholds("models/thresholds.json")
     results = per_image.load(Path("models/evaluation/val.safetensors"))
     val = open_split("data/packed", "val")
     rows = np.linspace(0, len(val) - 1, min(params.emulate.images, len(val))).round().astype(np.int64)
@@ -33,7 +33,7 @@ def main() -> None:
         job = pool.submit(emulate.emulate, baseline, generated, baseline.quantize(val.images[rows]))
         early_exit = emulate.emulate(network, library, images, params.budget())
         whole = job.result()
-    found = report.report(early_exit, whole, limits, results.int8_early_exit)
+    found = report.report(early_exit, whole, thresholds, results.int8_early_exit)
     text = report.markdown(found)
     write_json("reports/emulated.json", found)
     write_text("reports/emulated.md", text)

@@ -1,4 +1,4 @@
-"""Stage evaluate: every segment on every val image, once; the logits of every exit, FP32 and INT8."""
+"""Stage evaluate: logits of every exit on every val image, FP32 and INT8."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from stages import run
 
 
 def main() -> None:
-    """Evaluate both networks on the val split, write models/evaluation."""
+    """Run both networks on the val split; write models/evaluation."""
     train = load().train
     device = prepare_torch(train.seed, train.threads, train.device)
     split = open_split("data/packed", "val")

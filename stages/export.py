@@ -1,4 +1,4 @@
-"""Stage export: a trained network as ONNX and as one float .tflite per segment, all three runtimes in agreement."""
+"""Stage export: a trained network as ONNX and as float .tflite segments, their logits compared with PyTorch's."""
 
 import sys
 from pathlib import Path

@@ -6,7 +6,7 @@ from pathlib import Path
 from earlyexit.common.files import replacing_folder, write_text
 from earlyexit.firmware import packages, source, tflm
 from earlyexit.params import load
-from earlyexit.policy import thresholds
+from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
 from stages import run
 
@@ -15,10 +15,10 @@ def main() -> None:
     """Write models/firmware; its default thresholds are those of `firmware.percentile`."""
     percentile = load().firmware.percentile
     network = deployment.load(Path("models/int8/early_exit"))
-    limits = thresholds.load("models/thresholds.json").margins[percentile]
+    thresholds = load_thresholds("models/thresholds.json").margins[percentile]
     layout = source.lay_out(source.read(network.models))
-    library = packages.generate(source.generate(network, limits, percentile), layout)
-    arrays = tflm.generate(network, limits, percentile)
+    library = packages.generate(source.generate(network, thresholds, percentile), layout)
+    arrays = tflm.generate(network, thresholds, percentile)
     with replacing_folder(Path("models/firmware")) as folder:
         for name, text in {**library, **{f"tflm/{name}": text for name, text in arrays.items()}}.items():
             write_text(folder / name, text)

@@ -20,7 +20,7 @@ from earlyexit.plots import (
 )
 from earlyexit.plots.sheets import examples, samples
 from earlyexit.plots.style import save_figure, save_table
-from earlyexit.policy import thresholds
+from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
 from stages import run
 
@@ -29,17 +29,17 @@ def main() -> None:
     """Write reports/frontier.csv and reports/plots."""
     network = deployment.load(Path("models/int8/early_exit"))
     baseline_macs = sum(deployment.load(Path("models/int8/baseline")).macs)
-    limits = thresholds.load("models/thresholds.json")
+    thresholds = load_thresholds("models/thresholds.json")
     results = per_image.load(Path("models/evaluation/val.safetensors"))
     timed, counted = read_json("models/latency.json"), read_json("reports/emulated.json")
     train, calibration, val = (open_split("data/packed", split) for split in ("train", "calibration", "val"))
     area = read_json("data/packed/summary.json")["min_person_area"]
     n, names, scales = len(results.labels), network.names, network.logits_scales()
-    middle = sorted(limits.table)[len(limits.table) // 2]
+    middle = sorted(thresholds.table)[len(thresholds.table) // 2]
 
-    curve = pd.DataFrame(over_percentiles(results, limits, network.macs, baseline_macs, timed))
-    points = frontier.references(results, curve, limits.table)
-    shares = exit_share.shares(results, limits, names)
+    curve = pd.DataFrame(over_percentiles(results, thresholds, network.macs, baseline_macs, timed))
+    points = frontier.references(results, curve, thresholds.table)
+    shares = exit_share.shares(results, thresholds, names)
     bins = confidence.histograms(results, names, scales)
     diagrams = reliability.bins(results, names, scales)
     logs = learning_curves.read({stage: Path("models", stage, "log") for stage in learning_curves.STAGES})
@@ -49,7 +49,7 @@ def main() -> None:
     instructions = costs.emulated(counted)
     figures = {
         "exit_share": (shares, exit_share.draw(shares, names, n)),
-        "confidence": (bins, confidence.draw(bins, limits, scales, n)),
+        "confidence": (bins, confidence.draw(bins, thresholds, scales, n)),
         "reliability": (diagrams, reliability.draw(diagrams, n)),
         "learning_curves": (logs, learning_curves.draw(logs, names, len(train), len(calibration))),
         "quantization": (accuracies, quantization.draw(accuracies, n)),
@@ -64,7 +64,7 @@ def main() -> None:
         for name, (table, figure) in figures.items():
             save_table(folder / f"{name}.csv", table)
             save_figure(folder / f"{name}.png", figure)
-        examples.draw(results, val, names, limits.margins[middle], middle).save(folder / "examples.png")
+        examples.draw(results, val, names, thresholds.margins[middle], middle).save(folder / "examples.png")
         samples.draw(Path("data/raw"), train, area).save(folder / "samples.png")
 
 

@@ -1,4 +1,4 @@
-"""Stage ptq: INT8 post-training quantization of every segment of one network, and its error layer by layer."""
+"""Stage ptq: INT8 post-training quantization of the segments of one network, and the error of each layer."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from earlyexit.quantization.quantize import quantize
 from earlyexit.tflite import deployment
 from stages import run
 
-WATCHED = 64  # images of the report of errors
+ERROR_IMAGES = 64  # for the error of each layer
 
 
 def main() -> None:
@@ -37,8 +37,8 @@ def main() -> None:
     )
     with replacing_folder(target) as folder:
         deployment.save(folder, network, params.quantizer)
-        report = compare(float_models, network, architecture.pixels.images(split.images), split)
-        errors = layer_error.layer_errors(float_models, network, split.images[rows[:WATCHED]])
+        report = compare(float_models, network, split.images, split.labels)
+        errors = layer_error.layer_errors(float_models, network, split.images[rows[:ERROR_IMAGES]])
         pd.DataFrame(layer_error.table(errors)).to_csv(folder / "layers.csv", index=False, float_format="%.6g")
         write_json(folder / "accuracy.json", {"split": "calibration", "images": len(rows), **report})
 

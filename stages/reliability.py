@@ -1,4 +1,4 @@
-"""Stage reliability: how far each exit's confidence can be trusted, and whether the exit is worth its cost."""
+"""Stage reliability: how reliable the confidence of each exit is, and whether the exit is worth its cost."""
 
 from pathlib import Path
 

@@ -4,9 +4,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from earlyexit.tflite.compact import pack
 
 SIGNATURE = "serving_default"
 RELU6 = schema.ActivationFunctionType.RELU6
@@ -66,9 +67,7 @@ class Network:
         self.model.signatureDefs = [schema.SignatureDefT(*maps, signatureKey=SIGNATURE, subgraphIndex=0)]
         self.model.buffers.append(schema.BufferT(np.frombuffer(b"1.5.0", np.uint8)))
         self.model.metadata = [schema.MetadataT("min_runtime_version", len(self.model.buffers) - 1)]
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+        return pack(self.model)
 
     def _operator(self, name: str, inputs: list[int], shape: tuple[int, ...], options: Any, custom: Any = None) -> int:
         code = getattr(schema.BuiltinOperator, name)

@@ -9,7 +9,7 @@ from earlyexit.budget.blueprint import blueprint
 from earlyexit.budget.limits import Footprint
 from earlyexit.common.markdown import bold, millions, percent, table, thousands
 from earlyexit.model.architecture import Architecture
-from earlyexit.tflite.reader import interface, operators
+from earlyexit.tflite.reader import interface, logits_and_features, operators
 
 SLACK = 128  # bytes of flash by which a trained file may differ from its blueprint
 
@@ -106,9 +106,9 @@ def _parts(architecture: Architecture) -> list[Part]:
 def _part(footprint: Footprint, blocks: list[str], model: bytes) -> Part:
     found = operators(model)
     layers = [operator for operator in found if operator.macs]
-    _, outputs = interface(model)
-    pool = found[-2]  # of the final classifier; the pool of an exit may read the output of the exit's head
-    features = pool.inputs[0] if len(outputs) == 1 else outputs[1]
+    _, features = logits_and_features(interface(model)[1])
+    if features is None:
+        features = found[-2].inputs[0]  # the final classifier's pool reads the output of the last block
     return Part(
         footprint=footprint,
         blocks=blocks,

@@ -39,8 +39,8 @@ def measure(name: str, model: bytes) -> Footprint:
     Raises:
         ValueError: TFLM cannot load the file, for example because no device has memory for its activations.
     """
-    outputs = sorted(reader.interface(model)[1], key=lambda tensor: len(tensor.shape))
-    kept = sum(prod(features.shape) for features in outputs[1:])
+    _, features = reader.logits_and_features(reader.interface(model)[1])
+    kept = 0 if features is None else prod(features.shape)
     peak = arena.peak(model)
     try:
         return Footprint(name, len(model), arena.measure(model), kept, peak)

@@ -16,6 +16,7 @@ from earlyexit.firmware import emit
 from earlyexit.policy import decision
 from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
+from earlyexit.tflite.reader import logits_and_features
 
 ROOMY = (1 << 21, 1 << 19)
 """Bytes of flash and RAM that are enough for any network, also for one that is compared and not deployed."""
@@ -68,14 +69,14 @@ def check(network: Deployment, images: NDArray[np.int8], trace: Trace) -> None:
     """
     inputs: NDArray[Any] = images
     for number, (model, segment) in enumerate(zip(network.models, network.segments(reference=True), strict=True)):
-        answers = sorted(arena.run(model, inputs), key=np.ndim)
-        _compare(trace.logits[number], answers[0], f"logits of {network.names[number]}", "TFLM")
-        if len(answers) == 1:
+        logits, features = logits_and_features(arena.run(model, inputs))
+        _compare(trace.logits[number], logits, f"logits of {network.names[number]}", "TFLM")
+        if features is None:
             break
         what = f"features behind {network.names[number]}"
-        _compare(trace.features[number], answers[1], what, "TFLM")
+        _compare(trace.features[number], features, what, "TFLM")
         _compare(trace.features[number], np.array([segment(x)[1] for x in inputs]), what, "LiteRT")
-        inputs = answers[1]
+        inputs = features
     decisions = decision.decide(trace.logits, trace.thresholds)
     found = np.array([(outcome.exit, outcome.label) for outcome in trace.outcomes])
     _compare(found, np.stack([decisions.exits, decisions.labels], 1), "exit and label", "the exit policy")

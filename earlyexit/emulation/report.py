@@ -28,12 +28,14 @@ _MEMORY = {
 }
 
 
-def report(early_exit: Emulated, baseline: Emulated, limits: Thresholds, logits: NDArray[np.int8]) -> dict[str, Any]:
+def report(
+    early_exit: Emulated, baseline: Emulated, thresholds: Thresholds, logits: NDArray[np.int8]
+) -> dict[str, Any]:
     """Return instructions, memory and their comparison with the baseline.
 
     Args:
         early_exit, baseline: run on the same images.
-        limits: thresholds of the early exits.
+        thresholds: of the early exits.
         logits: INT8 (classifiers, N, 2) on the val split; they give the share of images that leaves at each exit.
     """
     network, names = early_exit.network, early_exit.network.names
@@ -41,8 +43,8 @@ def report(early_exit: Emulated, baseline: Emulated, limits: Thresholds, logits:
     whole, whole_macs = float(baseline.trace.instructions.mean()), sum(baseline.network.macs)
     until, macs_until = np.cumsum(segments), np.cumsum(network.macs)
     cascade = {}
-    for percentile in limits.table:
-        shares = decision.exit_shares(decision.decide(logits, limits.margins[percentile]).exits, len(names))
+    for percentile in thresholds.table:
+        shares = decision.exit_shares(decision.decide(logits, thresholds.margins[percentile]).exits, len(names))
         mean, mean_macs = float(np.dot(shares, until)), float(np.dot(shares, macs_until))
         cascade[f"p{percentile}"] = {
             "exit_share": shares,

@@ -1,1 +1,1 @@
-"""What the network does on images: logits of every exit, accuracy with its interval, latency, the frontier of both."""
+"""Measure the networks on images: logits of every exit, accuracy with its interval, latency, the trade-off of both."""

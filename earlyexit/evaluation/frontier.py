@@ -1,4 +1,4 @@
-"""Accuracy against speed over all percentiles: what a cascade gives at a set of thresholds."""
+"""Accuracy and speed of the cascade for a set of thresholds, and over all percentiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from earlyexit.policy.thresholds import Thresholds
 
 @dataclass(frozen=True)
 class Point:
-    """One set of thresholds on the val split.
+    """The cascade with one set of thresholds on the val split.
 
     Attributes:
         accuracy: of the cascade.
@@ -35,17 +35,17 @@ class Point:
 
 
 def point(
-    logits: np.ndarray, labels: np.ndarray, limits: list[int], macs: Sequence[int], times: Sequence[float]
+    logits: np.ndarray, labels: np.ndarray, thresholds: list[int], macs: Sequence[int], times: Sequence[float]
 ) -> Point:
-    """Apply one set of thresholds.
+    """Return the accuracy and the cost of the cascade with one set of thresholds.
 
     Args:
         logits: INT8 (classifiers, N, 2).
         labels: (N,).
-        limits: integer margins, one an early exit.
-        macs, times: of each segment.
+        thresholds: an integer margin for each early exit.
+        macs, times: multiply-accumulates and microseconds of each segment.
     """
-    decisions = decision.decide(logits, limits)
+    decisions = decision.decide(logits, thresholds)
     shares = decision.exit_shares(decisions.exits, len(logits))
     return Point(
         accuracy=accuracy(decisions.labels, labels),
@@ -58,14 +58,14 @@ def point(
 def curve(
     evaluation: Evaluation, thresholds: Thresholds, macs: Sequence[int], baseline_macs: int, latency: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return what the cascade gives on val at each percentile.
+    """Return accuracy and speed of the cascade on val at each percentile.
 
     Args:
         evaluation: logits on the val split.
         thresholds: from the calibration split.
         macs: of each segment of the early-exit network.
         baseline_macs: of the network without exits.
-        latency: what the benchmark stage measured.
+        latency: the report of the benchmark stage.
 
     Returns:
         rows 0..100; percentile, accuracy, accuracy_low and accuracy_high (95 %), early_exit_rate, speedup_macs,
@@ -73,8 +73,8 @@ def curve(
     """
     times = list(latency["segments"].values())
     rows = []
-    for percentile, limits in enumerate(thresholds.margins):
-        found = point(evaluation.int8_early_exit, evaluation.labels, limits, macs, times)
+    for percentile, margins in enumerate(thresholds.margins):
+        found = point(evaluation.int8_early_exit, evaluation.labels, margins, macs, times)
         rows.append(
             {
                 "percentile": percentile,
@@ -90,11 +90,11 @@ def curve(
 
 
 def fastest_within(rows: Sequence[dict[str, Any]], accuracy: float, loss: float) -> dict[str, Any] | None:
-    """Return the row of `curve` with the largest measured speedup whose accuracy is at most `loss` below `accuracy`.
+    """Return the fastest row of `curve` whose accuracy is at least `accuracy` - `loss`; None if there is none.
 
-    Chosen on val, so it describes the curve; a percentile to deploy is chosen on the calibration split. None if every
-    row falls below.
+    The choice uses val, so it describes the curve and selects nothing: a percentile for use needs the calibration
+    split.
     """
-    # Shares of whole images differ from sums of decimals in the last bit.
+    # Accuracy is a share of images; a difference of decimals may be off in the last bit.
     near = [row for row in rows if row["accuracy"] >= accuracy - loss - 1e-9]
     return max(near, key=lambda row: row["speedup_measured"], default=None)

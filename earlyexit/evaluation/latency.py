@@ -1,4 +1,4 @@
-"""Measured time per image: the INT8 baseline and the cascade in turn, in one process, one thread, batch 1."""
+"""Measure the time per image of the INT8 baseline and of the cascade, in turn, in one process, one thread, batch 1."""
 
 import platform
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from earlyexit.policy.cascade import Cascade, Outcome
-from earlyexit.tflite.segment import Segment
+from earlyexit.tflite.segment import Segment, run_in_turn
 
 WARM_UP = 50
 
@@ -24,9 +24,9 @@ class Latency:
     Attributes:
         baseline: of the whole baseline.
         segments: of each segment, on every image.
-        cascades: of the whole cascade, one for each set of thresholds.
-        outcomes: what each cascade decided, image by image.
-        spread: (largest - smallest) / median of the baseline over the passes: how noisy the machine was.
+        cascades: of the whole cascade, for each set of thresholds.
+        outcomes: the decision of each cascade on each image.
+        spread: (largest - smallest) / median of the baseline over the passes, a measure of the machine's noise.
     """
 
     baseline: float
@@ -41,18 +41,18 @@ def measure(
 ) -> Latency:
     """Time the baseline, each segment and each cascade on every image in turn.
 
-    What is timed is what a user's loop does: copy the input in, run, copy the output out, decide. Taking turns image by
-    image lets a change of clock or load fall on all alike. Each figure is the median over the passes of the mean over
+    A time covers what a user's loop does: copy the input in, run, copy the output out, decide. They take turns at every
+    image, so a change of clock or load affects all of them. Each result is the median over the passes of the mean over
     the images.
 
     Args:
         baseline: the INT8 network without exits.
         segments: of the early-exit network, in order.
-        thresholds: for each cascade, a margin for each early exit.
+        thresholds: for each cascade, an integer margin for each early exit.
         images: INT8 (N, H, W, 3).
         passes: over all images.
     """
-    cascades = [Cascade(segments, limits) for limits in thresholds]
+    cascades = [Cascade(segments, margins) for margins in thresholds]
     for image in images[:WARM_UP]:
         baseline(image)
         _time_segments(segments, image)
@@ -80,7 +80,7 @@ def measure(
 
 
 def machine() -> dict[str, Any]:
-    """Return what a measured time depends on: processor, system, versions."""
+    """Return the processor, the system and the versions that a measured time depends on."""
     return {
         "processor": _processor(),
         "system": platform.system(),
@@ -91,10 +91,10 @@ def machine() -> dict[str, Any]:
 
 
 def check_outcomes(outcomes: Sequence[Outcome], exits: np.ndarray, labels: np.ndarray, name: str) -> None:
-    """Compare the cascade's decisions, image by image, with those computed from all logits at once.
+    """Compare the cascade's decisions with those computed from the logits of the evaluation.
 
     Raises:
-        ValueError: one differs; names the image's position, and both decisions. Or their numbers differ.
+        ValueError: a decision differs; names the position of the image and both decisions. Or their numbers differ.
     """
     if len(outcomes) != len(exits):
         raise ValueError(f"{name}: {len(outcomes)} images in the cascade, {len(exits)} in the evaluation")
@@ -109,11 +109,10 @@ def check_outcomes(outcomes: Sequence[Outcome], exits: np.ndarray, labels: np.nd
 
 def _time_segments(segments: Sequence[Segment], image: np.ndarray) -> list[int]:
     times = []
-    x: np.ndarray | None = image
-    for segment in segments:
-        assert x is not None
+    running = run_in_turn(segments, image)
+    for _ in segments:
         start = perf_counter_ns()
-        _, x = segment(x)
+        next(running)
         times.append(perf_counter_ns() - start)
     return times
 

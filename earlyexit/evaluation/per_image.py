@@ -1,4 +1,4 @@
-"""Per-image logits of every classifier on the val split: computed once, read by everything that reports."""
+"""Logits of every classifier on every val image: computed once, read by all reports."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -37,7 +37,7 @@ def save(path: Path, evaluation: Evaluation) -> None:
     """Write `evaluation` as safetensors.
 
     Raises:
-        ValueError: shapes or types are not those of an evaluation, or a logit is NaN or infinite.
+        ValueError: a shape or a type is wrong, or a logit is NaN or infinite; names the array.
     """
     _check(evaluation)
     path.write_bytes(serialize({name: np.ascontiguousarray(value) for name, value in vars(evaluation).items()}))
@@ -47,7 +47,7 @@ def load(path: Path) -> Evaluation:
     """Read what `save` wrote.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and what is wrong with it.
+        FileNotFoundError, ValueError: the file is missing or not valid; names the file and the fault.
     """
     try:
         tensors = load_file(path)

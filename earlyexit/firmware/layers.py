@@ -15,7 +15,6 @@ from earlyexit.tflite.reader import Operator, Tensor
 Shape = tuple[int, int, int]
 
 _SMALLEST_SCALE = 2.0**-100  # far below any real one; 6 divided by it is finite in single precision
-_MOST_SHARED = 16  # times the size of a file that the weights of its operators may add up to
 _LARGEST_SHIFT = 30  # to the left: more does not fit into 32 bits
 _ACTIVATIONS = schema.ActivationFunctionType
 _LIMITS = {  # real values to which the activation functions clip
@@ -126,7 +125,7 @@ class Mean(Layer):
 
 
 @dataclass(frozen=True)
-class Segment:
+class LayerGraph:
     """A segment of a network.
 
     Attributes:
@@ -148,7 +147,7 @@ class Segment:
     input_zero_point: int
 
 
-def read(model: bytes, source: str) -> Segment:
+def read(model: bytes, source: str) -> LayerGraph:
     """Return the INT8 .tflite file `model` as a segment. `source` names the file in errors.
 
     Outputs are (logits,) or (logits, features), in any order; features have the greater rank.
@@ -158,29 +157,28 @@ def read(model: bytes, source: str) -> Segment:
             quantization; names `source`, operator and tensor.
     """
     try:
+        content = reader.unpack(model)
         operators = reader.operators(model)
         inputs, outputs = reader.interface(model)
+        logits, features = reader.logits_and_features(outputs)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    if len(inputs) != 1 or len(outputs) not in (1, 2):
-        raise ValueError(f"{source}: {len(inputs)} inputs and {len(outputs)} outputs, expected 1 and 1 or 2")
-    if sum(operator.weight_bytes for operator in operators) > _MOST_SHARED * len(model):
-        raise ValueError(f"{source}: damaged .tflite file: too many operators share their weights")
-    content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    if len(inputs) != 1:
+        raise ValueError(f"{source}: {len(inputs)} inputs, expected 1")
     graph = content.subgraphs[0]
     layers = [
-        _Reader(model, content, operator, entry, index, source).layer()
+        _Reader(content, operator, entry, index, source).layer()
         for index, (operator, entry) in enumerate(zip(operators, graph.operators, strict=True))
     ]
     _check_order(layers, inputs[0].index, [tensor.index for tensor in outputs], source)
-    start, ends = inputs[0], sorted(outputs, key=lambda tensor: len(tensor.shape))
+    start = inputs[0]
     scale, zero_point = _quantization(start, f"{source}: the input")
     shapes = {start.index: _shape(start, f"{source}: the input")} | {layer.output: layer.out_shape for layer in layers}
-    return Segment(
+    return LayerGraph(
         layers=layers,
         input=start.index,
-        logits=ends[0].index,
-        features=ends[1].index if len(ends) == 2 else None,
+        logits=logits.index,
+        features=None if features is None else features.index,
         sizes={index: math.prod(shape) for index, shape in shapes.items()},
         shapes=shapes,
         input_scale=scale,
@@ -202,8 +200,7 @@ def _check_order(layers: list[Layer], first: int, outputs: list[int], source: st
 class _Reader:
     """A reader of one operator of a .tflite file."""
 
-    def __init__(self, model: bytes, content: Any, operator: Operator, entry: Any, index: int, source: str) -> None:
-        self._model = model
+    def __init__(self, content: Any, operator: Operator, entry: Any, index: int, source: str) -> None:
         self._content = content
         self._operator = operator
         self._entry = entry
@@ -418,8 +415,6 @@ class _Reader:
 
     def _data(self, tensor: Tensor) -> bytes:
         buffer = self._content.buffers[self._content.subgraphs[0].tensors[tensor.index].buffer]
-        if buffer.offset > 1:  # behind the flatbuffer
-            return self._model[buffer.offset : buffer.offset + buffer.size]
         return b"" if buffer.data is None else bytes(buffer.data)
 
     def _record(self, tensor: Tensor) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from earlyexit.firmware import emit, layers
-from earlyexit.firmware.layers import Layer, Segment
+from earlyexit.firmware.layers import Layer, LayerGraph
 from earlyexit.firmware.plan import Buffer, Overlap, Plan, plan
 from earlyexit.firmware.text import count, fill, float_literal, origin, rows, shape_text, signed, text_literal
 from earlyexit.task import CLASSES
@@ -61,14 +61,14 @@ class Layout:
         inputs: name of the buffer that holds each segment's input; the first holds the image.
     """
 
-    segments: list[Segment]
+    segments: list[LayerGraph]
     steps: list[Step]
     buffers: list[Buffer]
     plan: Plan
     inputs: list[str]
 
 
-def read(models: Sequence[bytes]) -> list[Segment]:
+def read(models: Sequence[bytes]) -> list[LayerGraph]:
     """Return the segments in the .tflite files `models`; the features of each are the input of the next.
 
     Raises:
@@ -86,7 +86,7 @@ def read(models: Sequence[bytes]) -> list[Segment]:
     return segments
 
 
-def lay_out(segments: Sequence[Segment]) -> Layout:
+def lay_out(segments: Sequence[LayerGraph]) -> Layout:
     """Return one arena for all segments."""
     steps: list[Step] = []
     inputs = ["image"]
@@ -302,7 +302,7 @@ def _title(step: Step) -> str:
     return f"{step.name}: {layer.operator} {shape_text(layer.in_shape)} -> {shape_text(layer.out_shape)}"
 
 
-def _check_handover(one: Segment, other: Segment, names: Sequence[str]) -> None:
+def _check_handover(one: LayerGraph, other: LayerGraph, names: Sequence[str]) -> None:
     """Verify that the features of a segment are the input of the next: shape, zero point and scale."""
     writer = _writer(one, one.features)
     left = writer.out_shape, writer.zero_point, writer.scale
@@ -316,5 +316,5 @@ def _check_handover(one: Segment, other: Segment, names: Sequence[str]) -> None:
         raise ValueError(f"{names[0]} leaves {said[0]}, {names[1]} takes {said[1]}")
 
 
-def _writer(segment: Segment, tensor: int | None) -> Layer:
+def _writer(segment: LayerGraph, tensor: int | None) -> Layer:
     return next(layer for layer in segment.layers if layer.output == tensor)

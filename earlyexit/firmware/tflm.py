@@ -59,7 +59,7 @@ def _header(models: Sequence[bytes], arenas: Sequence[int], percentile: int | No
         segments=len(models),
         exits=len(models) - 1,
         arena=max(arenas),
-        features=max(_features(model)[1] for model in models),
+        features=max(_places(model)[2] for model in models),
         operators=len(operators),
         adds=" || \\\n".join(f"     (resolver).{_FUNCTIONS[name]}() != kTfLiteOk" for name in operators),
         source=origin(percentile),
@@ -69,8 +69,7 @@ def _header(models: Sequence[bytes], arenas: Sequence[int], percentile: int | No
 def _table(network: Deployment, thresholds: Sequence[int], arenas: Sequence[int]) -> str:
     arrays, lines = [], []
     for number, model in enumerate(network.models):
-        logits = _logits(model)
-        place, size = _features(model)
+        logits, place, size = _places(model)
         values = f"{len(model)}, {arenas[number]}, {size}, {logits}, {place}, {[*thresholds, -1][number]}"
         lines.append(f"    {{ee_tflm_segment{number}, {values}}}, /* {network.names[number]} */")
         arrays.append(f"extern const uint8_t ee_tflm_segment{number}[{len(model)}];")
@@ -86,21 +85,15 @@ def _segment(model: bytes, number: int, name: str) -> str:
 def _layers(model: bytes) -> str:
     lines = []
     for operator in reader.operators(model):
-        inputs = " + ".join(shape_text(tensor.shape[1:]) for tensor in operator.inputs if not tensor.data_bytes)
+        inputs = " + ".join(shape_text(tensor.shape[1:]) for tensor in operator.activations)
         lines.append(f" *     {operator.name:17}  {inputs} -> {shape_text(operator.outputs[0].shape[1:])}")
     return "\n".join(lines)
 
 
-def _logits(model: bytes) -> int:
-    """Return the number of the output that holds the logits: the one of the smaller rank."""
+def _places(model: bytes) -> tuple[int, int, int]:
+    """Return the output numbers of logits and features, and the bytes of the features; -1 and 0 for no features."""
     _, outputs = reader.interface(model)
-    return min(range(len(outputs)), key=lambda place: len(outputs[place].shape))
-
-
-def _features(model: bytes) -> tuple[int, int]:
-    """Return the number of the output that holds the features, and their bytes; -1 and 0 for the last segment."""
-    _, outputs = reader.interface(model)
-    if len(outputs) == 1:
-        return -1, 0
-    place = 1 - _logits(model)
-    return place, prod(outputs[place].shape)
+    logits, features = reader.logits_and_features(outputs)
+    if features is None:
+        return outputs.index(logits), -1, 0
+    return outputs.index(logits), outputs.index(features), prod(features.shape)

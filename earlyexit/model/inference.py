@@ -27,7 +27,7 @@ def prepare_torch(seed: int, threads: int, device: str) -> torch.device:
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, matrix products on a GPU vary
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms, without 2 s of imports for torch.compile
     # Nothing reads it, and filling it takes a third of the augmentation.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

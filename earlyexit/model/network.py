@@ -176,11 +176,11 @@ class EarlyExitNetwork(nn.Module):
         """Return the classifiers in order: the exits, then the final one."""
         return [*self.exits, self.classifier]
 
-    def segments(self) -> list["Segment"]:
+    def segments(self) -> list["SegmentModule"]:
         """Return the pieces between exits, in order, sharing this network's weights."""
         heads = self.heads()
         return [
-            Segment([self.blocks[name] for name in names], heads[i], last=i == len(heads) - 1)
+            SegmentModule([self.blocks[name] for name in names], heads[i], last=i == len(heads) - 1)
             for i, names in enumerate(self.architecture.segment_blocks)
         ]
 
@@ -193,7 +193,7 @@ class EarlyExitNetwork(nn.Module):
         return self
 
 
-class Segment(nn.Module):
+class SegmentModule(nn.Module):
     """One deployed piece: NHWC in, (logits, NHWC features) out; the last segment returns its logits only."""
 
     def __init__(self, blocks: list[nn.Module], head: nn.Module, *, last: bool) -> None:

@@ -1,1 +1,1 @@
-"""When an image leaves: integer margins, thresholds from percentiles, and the cascade that stops at an exit."""
+"""Decide at which exit an image leaves: integer margins, thresholds from percentiles, and the cascade of segments."""

@@ -1,16 +1,16 @@
-"""Segments run one after the other until an exit is sure enough."""
+"""Run segments one after the other until an exit is confident enough."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from earlyexit.tflite.segment import Segment
+from earlyexit.tflite.segment import Segment, run_in_turn
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cascade says of one image: the class, the exit taken (from 0), that exit's integer margin."""
+    """The answer of a cascade to one image: the class, the number of the exit from 0, the integer margin there."""
 
     label: int
     exit: int
@@ -18,11 +18,14 @@ class Outcome:
 
 
 class Cascade:
-    """Segments run one after the other; an early exit really stops: the next segment is not run.
+    """Segments that run one after the other; after an early exit the next segment does not run.
 
     Args:
-        segments: in order, the final classifier's last.
-        thresholds: integer margins, one an early exit; an image leaves where its margin is greater.
+        segments: in order; the last one ends in the final classifier.
+        thresholds: an integer margin for each early exit; an image leaves if its margin is greater.
+
+    Raises:
+        ValueError: not one threshold for each early exit.
     """
 
     def __init__(self, segments: Sequence[Segment], thresholds: Sequence[int]) -> None:
@@ -33,11 +36,9 @@ class Cascade:
 
     def __call__(self, image: np.ndarray) -> Outcome:
         """Classify one INT8 image (H, W, 3)."""
-        x: np.ndarray | None = image
-        for index, (segment, threshold) in enumerate(zip(self.segments, self.thresholds, strict=True)):
-            assert x is not None
-            logits, x = segment(x)
+        answers = zip(run_in_turn(self.segments, image), self.thresholds, strict=True)
+        for index, (logits, threshold) in enumerate(answers):
             margin = int(logits[1]) - int(logits[0])
             if abs(margin) > threshold:
                 return Outcome(int(margin > 0), index, abs(margin))
-        raise AssertionError("the last threshold lets everything pass")
+        raise AssertionError("every margin is greater than the last threshold")

@@ -1,7 +1,8 @@
-"""When an image leaves: integer margins, their probabilities, thresholds from percentiles, and who leaves where.
+"""The exit policy: integer margins, their probabilities, thresholds from percentiles, decisions.
 
-Confidence is the largest softmax probability of an exit. For two classes it grows with |z1 - z0|, which on INT8 logits
-is an integer with more levels than TFLite's INT8 softmax: decide on the integer, report the probability.
+The confidence of an exit is its largest softmax probability. For two classes it grows with |z1 - z0|. On INT8 logits
+this margin is an integer with more levels than TFLite's INT8 softmax. So decisions take the integer margin, and reports
+show the probability.
 """
 
 import math
@@ -14,7 +15,7 @@ def margins(logits: np.ndarray) -> np.ndarray:
     """Return |z1 - z0| of INT8 logits (..., 2) as int64 (...), between 0 and 255.
 
     Raises:
-        ValueError: the logits are no INT8: of a NaN or an infinity there is no margin.
+        ValueError: the logits are not INT8.
     """
     if logits.dtype != np.int8:
         raise ValueError(f"margins need INT8 logits, these are {logits.dtype}")
@@ -29,7 +30,7 @@ def labels(logits: np.ndarray) -> np.ndarray:
 
 
 def confidence(margin: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
-    """Return the larger softmax probability, 0.5 to 1, of two logits that are `margin` steps of `scale` apart.
+    """Return the larger softmax probability, 0.5 to 1, of two logits that differ by `margin` * `scale`.
 
     Shapes are broadcast.
     """
@@ -37,11 +38,11 @@ def confidence(margin: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
     return probability
 
 
-def thresholds(calibration: np.ndarray, percentile: float) -> list[int]:
+def percentile_thresholds(calibration: np.ndarray, percentile: float) -> list[int]:
     """Return the threshold of each exit: the percentile of its margins over the calibration split (Section III-A).
 
-    The smallest margin that at least `percentile` percent of the images do not exceed, so that on the calibration
-    split itself at most 100 - percentile percent exceed it, ties or not.
+    It is the smallest margin that at least `percentile` percent of the images do not exceed. So at most
+    100 - percentile percent of the calibration split exceed it, with ties or without.
 
     Args:
         calibration: integer margins (exits, N), of the early exits only.
@@ -61,25 +62,25 @@ def thresholds(calibration: np.ndarray, percentile: float) -> list[int]:
 
 @dataclass(frozen=True)
 class Decisions:
-    """Of each image the number of the classifier that decides it, from 0, and the class that it says."""
+    """For each image the number of the classifier that decides, from 0, and its class; both int64 (N,)."""
 
     exits: np.ndarray
     labels: np.ndarray
 
 
-def decide(logits: np.ndarray, limits: list[int]) -> Decisions:
+def decide(logits: np.ndarray, thresholds: list[int]) -> Decisions:
     """Apply the exit policy to all images at once.
 
     Args:
         logits: INT8 (classifiers, N, 2), the final classifier's last.
-        limits: a threshold for each early exit; an image leaves where its margin is greater.
+        thresholds: an integer margin for each early exit; an image leaves at the first that its margin exceeds.
 
     Raises:
-        ValueError: not one threshold an early exit.
+        ValueError: not one threshold for each early exit.
     """
-    if len(limits) != len(logits) - 1:
-        raise ValueError(f"{len(limits)} thresholds for {len(logits) - 1} early exits")
-    leaves = margins(logits) > np.array([*limits, -1])[:, None]
+    if len(thresholds) != len(logits) - 1:
+        raise ValueError(f"{len(thresholds)} thresholds for {len(logits) - 1} early exits")
+    leaves = margins(logits) > np.array([*thresholds, -1])[:, None]
     exits = leaves.argmax(0)
     return Decisions(exits, labels(logits)[exits, np.arange(logits.shape[1])])
 

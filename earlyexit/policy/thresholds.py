@@ -1,4 +1,4 @@
-"""The thresholds of every percentile, as a file between calibration and use."""
+"""The thresholds of every percentile, and the file that holds them."""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from earlyexit.common.files import read_json
-from earlyexit.policy import decision
+from earlyexit.policy.decision import confidence, percentile_thresholds
 from earlyexit.task import CLASSES
 
 Percentile = Annotated[int, Field(ge=0, le=100)]
@@ -24,12 +24,12 @@ class Thresholds(BaseModel):
         n: images of the calibration split.
         exits: names of the early exits.
         table: percentiles that become rows of Table I.
-        margins: for each percentile 0..100, the integer threshold of each exit; an image leaves where its margin is
+        margins: for each percentile 0..100, the integer threshold of each exit; an image leaves if its margin is
             greater.
-        probabilities: the same as softmax probabilities.
-        achieved: for each percentile, the share of calibration images whose margin at each exit is greater, which ties
-            make smaller than (100 - percentile) / 100.
-        warnings: what is wrong with a classifier or with a threshold of the table, a line each; mostly none.
+        probabilities: the same thresholds as softmax probabilities.
+        achieved: for each percentile, the share of calibration images whose margin at each exit is greater; ties make
+            it smaller than (100 - percentile) / 100.
+        warnings: a line for each fault of a classifier or of a threshold in the table; normally none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,7 +43,7 @@ class Thresholds(BaseModel):
     warnings: list[str] = []
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_rows(self) -> Self:
         for field in (self.margins, self.probabilities, self.achieved):
             if len(field) != 101 or any(len(row) != len(self.exits) for row in field):
                 raise ValueError("one row for each percentile 0..100, one value for each exit")
@@ -71,34 +71,34 @@ def calibrate(
         margins: integer margins of every classifier, (classifiers, N), the final one's last.
         table: percentiles of Table I.
         names, scales: of the classifiers and of their INT8 logits.
-        answers: classes that the classifiers say, (classifiers, N); where given, one that says the same of all images
-            is warned of.
+        answers: class that each classifier gives each image, (classifiers, N); if given, a classifier with the same
+            answer for all images causes a warning.
 
     Raises:
-        ValueError: a scale is not positive and finite, so that its margins mean nothing.
+        ValueError: a scale is not positive and finite, so the margins have no meaning.
     """
     for name, scale in zip(names, scales, strict=True):
         if not (np.isfinite(scale) and scale > 0):
             raise ValueError(f"{name}: its logits have scale {scale}, expected a positive number; rerun the ptq stage")
     early = margins[:-1]
-    limits = [decision.thresholds(early, percentile) for percentile in range(101)]
-    steps = np.array(limits)
+    thresholds = [percentile_thresholds(early, percentile) for percentile in range(101)]
+    steps = np.array(thresholds)
     return Thresholds(
         n=margins.shape[1],
         exits=names[:-1],
         table=table,
-        margins=limits,
-        probabilities=decision.confidence(steps, np.array(scales[:-1])).tolist(),
+        margins=thresholds,
+        probabilities=confidence(steps, np.array(scales[:-1])).tolist(),
         achieved=[(early > row[:, None]).mean(1).tolist() for row in steps],
-        warnings=_warnings(margins, limits, table, names, answers),
+        warnings=_warnings(margins, thresholds, table, names, answers),
     )
 
 
 def check_classes(labels: np.ndarray) -> None:
-    """Check that a calibration split holds images of both classes: an exit is surer of one than of the other.
+    """Check that a calibration split holds images of both classes: the confidence of an exit depends on the class.
 
     Raises:
-        ValueError: it does not.
+        ValueError: one class is missing; names it.
     """
     for label, name in enumerate(CLASSES):
         if not (labels == label).any():
@@ -108,11 +108,11 @@ def check_classes(labels: np.ndarray) -> None:
             )
 
 
-def load(path: Path | str) -> Thresholds:
+def load_thresholds(path: Path | str) -> Thresholds:
     """Read a file of thresholds.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and what is wrong with it.
+        FileNotFoundError, ValueError: the file is missing or not valid; names the file and the fault.
     """
     try:
         return Thresholds.model_validate(read_json(path))
@@ -123,7 +123,7 @@ def load(path: Path | str) -> Thresholds:
 
 
 def _warnings(
-    margins: np.ndarray, limits: list[list[int]], table: list[int], names: list[str], answers: np.ndarray | None
+    margins: np.ndarray, thresholds: list[list[int]], table: list[int], names: list[str], answers: np.ndarray | None
 ) -> list[str]:
     n, found = margins.shape[1], []
     dead = (margins == margins[:, :1]).all(1)
@@ -138,11 +138,12 @@ def _warnings(
             said = CLASSES[int(answers[index, 0])]
             found.append(f'{name} says "{said}" of all {n} calibration images; train it longer or move it')
     for percentile in table:
-        for name, limit, values, is_dead in zip(names[:-1], limits[percentile], margins[:-1], dead[:-1], strict=True):
-            if percentile < 100 and not is_dead and not (values > limit).any():
-                tied = int((values == limit).sum())
+        rows = zip(names[:-1], thresholds[percentile], margins[:-1], dead[:-1], strict=True)
+        for name, threshold, values, is_dead in rows:
+            if percentile < 100 and not is_dead and not (values > threshold).any():
+                tied = int((values == threshold).sum())
                 found.append(
-                    f"p{percentile}: no calibration image leaves at {name}: its threshold {limit} is the largest "
+                    f"p{percentile}: no calibration image leaves at {name}: its threshold {threshold} is the largest "
                     f"margin there is, which {tied} of {n} images have"
                 )
     return found

@@ -1,4 +1,4 @@
-"""The trained network in other formats: one multi-exit ONNX file, one float .tflite per segment, and their parity."""
+"""Convert the trained network to ONNX and to float .tflite segments, and compare their logits with PyTorch's."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,16 +13,17 @@ from earlyexit.model.network import ConvUnit, EarlyExitNetwork
 from earlyexit.tflite.segment import Segment, all_logits
 
 WEIGHT_FLOOR = 1e-3
+"""The largest weight that `keep_biases` wants of a channel, as a share of its bias or of the layer's largest weight."""
 
 
 @torch.no_grad()
 def keep_biases(network: EarlyExitNetwork) -> None:
-    """Give channels of `network` (folded) that have no weights to speak of one that quantization can work with.
+    """Give each channel of `network` (folded) with near-zero weights one small weight, so that its bias survives INT8.
 
-    A quantizer takes a channel's scale from its largest weight, and a bias has 32 bits of that scale times the input's:
-    without weights the scale is next to nothing, and what the channel gives, its bias, is lost. Trained backbones have
-    such channels. They get one weight of a thousandth of their bias or of the layer's largest weight: less than the
-    INT8 steps to come.
+    A quantizer takes the scale of a channel from its largest weight, and stores the bias as a 32-bit multiple of that
+    scale times the input's. With near-zero weights the scale is so small that the bias does not fit. Trained backbones
+    have such channels. The new weight is a thousandth of the bias or of the layer's largest weight, less than a later
+    INT8 step.
     """
     for unit in network.modules():
         if not isinstance(unit, ConvUnit) or unit.conv.bias is None:
@@ -35,7 +36,7 @@ def keep_biases(network: EarlyExitNetwork) -> None:
 
 
 def to_onnx(network: EarlyExitNetwork) -> bytes:
-    """Return `network` (folded) as ONNX: input `image` (N, 3, R, R) normalized, outputs `exit1` ... `final`, (N, 2)."""
+    """Return `network` (folded) as ONNX: `image` (N, 3, R, R), normalized, to `exit1`, ..., `final`, each (N, 2)."""
     size = network.resolution
     names = network.architecture.outputs
     with quiet(), warnings.catch_warnings():
@@ -57,9 +58,9 @@ def to_onnx(network: EarlyExitNetwork) -> bytes:
 
 
 def to_tflite(network: EarlyExitNetwork) -> list[bytes]:
-    """Return each segment of `network` (folded) as a float .tflite: NHWC in, (logits, NHWC features) out."""
+    """Return each segment of `network` (folded) as a float .tflite file, from NHWC to logits and NHWC features."""
     with quiet():
-        import litert_torch  # takes seconds, and complains of accelerators that are not needed here
+        import litert_torch  # imported here: it takes seconds and prints warnings
 
     size = network.resolution
     x = torch.zeros(1, size, size, 3)
@@ -98,10 +99,10 @@ def largest_difference(
 
 
 def check_parity(difference: dict[str, dict[str, float]], tolerance: float) -> None:
-    """Compare what `largest_difference` returned with `tolerance`.
+    """Compare the result of `largest_difference` with `tolerance`.
 
     Raises:
-        ValueError: naming every runtime and classifier that differs by more.
+        ValueError: a difference is larger; names every such runtime and classifier.
     """
     wrong = [
         f"{tool} {name} by {value:.3g}"
@@ -120,7 +121,7 @@ def _content(converted: object) -> bytes:
         content = getattr(converted, attribute, None)
         if content is not None:
             return bytes(content() if callable(content) else content)
-    raise TypeError(f"{type(converted).__name__} keeps its flatbuffer under another name than before")
+    raise TypeError(f"{type(converted).__name__} of litert_torch has none of the known attributes with the flatbuffer")
 
 
 def _forget_sources(model: onnx.ModelProto) -> None:

@@ -1,4 +1,4 @@
-"""Where INT8 loses precision: the error of every layer of a quantized network against the float one."""
+"""Measure the error of every layer of an INT8 network against the float network."""
 
 import copy
 import math
@@ -7,44 +7,43 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tqdm import tqdm
 
 from earlyexit.tflite import reader
+from earlyexit.tflite.compact import pack
 from earlyexit.tflite.deployment import Deployment
 from earlyexit.tflite.reader import Operator, Tensor
 from earlyexit.tflite.segment import Quantization
 
-_INPUT = -1  # in place of an operator's number: the input of the segment
+_INPUT = -1  # stands for the segment's input where an operator's number is expected
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """What INT8 does to the output of one operator, over all values of all images.
+    """The error of the output of one operator in INT8, over all values of all images.
 
-    SQNR (signal-to-quantization-noise ratio): mean square of the float values over mean square of the dequantized
-    values' error, in dB; infinite where there is no error.
+    SQNR (signal-to-quantization-noise ratio): mean square of the float values divided by the mean square of the
+    dequantized values' error, in dB; infinite without error.
 
     Attributes:
-        images: how many were run.
+        images: number of images.
         segment: number of the segment, from 1.
-        classifier: which the segment ends in: exit1, ..., final.
+        classifier: at the end of the segment: exit1, ..., final.
         index: number of the operator in its segment, from 0.
         operator: its name in TensorFlow Lite.
-        head: it belongs to the head of an early exit: the next segment does not depend on it.
+        head: the operator belongs to the head of an early exit; the next segment does not depend on it.
         shape: of the output, without the batch.
         scale, zero_point: of the output.
-        sqnr: INT8 network against float network: what this layer and all before it do.
-        sqnr_alone: this layer against its float self, fed the values that the INT8 one is fed: what this layer does.
-        sqnr_rounding: the float values of `sqnr_alone` against themselves, rounded to this layer's steps and range:
-            what its output's scale does. Well above `sqnr_alone`, the error comes from the weights.
-        max_error: largest absolute error of the INT8 network against the float one, in this layer's steps.
-        bias: mean error of the INT8 network against the float one, in this layer's steps.
-        clipped: share of the float network's values that round to less than -128 or more than 127. What an
-            activation cuts off is cut off in the float network too, and does not count.
+        sqnr: of the INT8 network against the float network: the error of this layer and of all layers before it.
+        sqnr_alone: of this layer against the float layer with the same input: the error of this layer alone.
+        sqnr_rounding: of the float values of `sqnr_alone`, rounded to the steps and the range of this layer's output:
+            the error of the output's scale alone. If it is much larger than `sqnr_alone`, the weights cause the error.
+        max_error: largest absolute error of the INT8 network against the float network, in steps of this layer.
+        bias: mean error of the INT8 network against the float network, in steps of this layer.
+        clipped: share of the float network's values that round to less than -128 or more than 127. Values that an
+            activation function cuts off do not count: it cuts them off in the float network too.
     """
 
     images: int
@@ -67,21 +66,21 @@ class LayerError:
 def layer_errors(float_models: Sequence[bytes], network: Deployment, images: np.ndarray) -> list[LayerError]:
     """Compare every layer of the INT8 segments with the same layer of the float ones.
 
-    Each network runs as a whole: a segment takes the features that its own kind gave. INT8 runs on LiteRT's reference
-    kernels, which answer as TensorFlow Lite Micro does. Layers are matched by their place in the graph;
-    ai-edge-quantizer's `compare_model` needs names, which deployed files do not have.
+    Each network runs as a whole: INT8 segments take INT8 features, float segments float features. INT8 runs on LiteRT's
+    reference kernels, which agree with TensorFlow Lite Micro. Layers are matched by their place in the graph, since
+    deployed files have no names, which ai-edge-quantizer's `compare_model` needs.
 
     Args:
         float_models: float .tflite segments, in order.
-        network: the same segments quantized.
-        images: uint8 (N, H, W, 3); the activations of a segment are held for all of them, some 3 MB an image.
+        network: the same segments, quantized.
+        images: uint8 (N, H, W, 3). All activations of a segment are in memory at once, about 3 MB per image.
 
     Returns:
-        an entry an operator, in order of execution.
+        an entry for each operator, in order of execution.
 
     Raises:
-        ValueError: no images, or not uint8 ones; the numbers of segments differ; a float and an INT8 segment are not
-            the same graph (the first operator that differs is named); an activation is not INT8.
+        ValueError: no images, or not uint8; the numbers of segments differ; a float and an INT8 segment are not the
+            same graph (names the first operator that differs); an activation is not INT8.
     """
     if images.dtype != np.uint8 or not len(images):
         raise ValueError(f"{len(images)} images of {images.dtype}, expected one or more of uint8")
@@ -115,7 +114,7 @@ def layer_errors(float_models: Sequence[bytes], network: Deployment, images: np.
 def table(errors: Sequence[LayerError]) -> list[dict[str, Any]]:
     """Return the errors as rows for JSON or CSV.
 
-    Each has its place along the network, `layer` from 1; shapes are text ("48x48x12"); an infinite SQNR is None.
+    `layer` numbers the layers of the whole network from 1. Shapes are text ("48x48x12"); an infinite SQNR is None.
     """
     return [
         {"layer": layer, **{key: _plain(value) for key, value in asdict(error).items()}}
@@ -124,7 +123,7 @@ def table(errors: Sequence[LayerError]) -> list[dict[str, Any]]:
 
 
 def worst(errors: Sequence[LayerError], count: int) -> list[LayerError]:
-    """Return the `count` layers of the smallest `sqnr_alone`, the smallest first."""
+    """Return the `count` layers with the smallest `sqnr_alone`, the smallest first."""
     return sorted(errors, key=lambda error: error.sqnr_alone)[:count]
 
 
@@ -132,8 +131,10 @@ def worst(errors: Sequence[LayerError], count: int) -> list[LayerError]:
 class _Output:
     """An operator's output for all images, (N, ...).
 
-    `real` is the float network's, `integer` the INT8 network's, `alone` the float operator's when it is fed what the
-    INT8 one is fed.
+    Attributes:
+        real: in the float network.
+        integer: in the INT8 network.
+        alone: of the float operator for the dequantized input of the INT8 operator.
     """
 
     real: np.ndarray
@@ -142,12 +143,12 @@ class _Output:
 
 
 class _Pair:
-    """A float segment, and the INT8 one made from it.
+    """A float segment and its INT8 segment.
 
     Attributes:
         operators: of the INT8 segment.
         quantizations: of their outputs.
-        features: number of the operator that gives the features; the logits where there are none.
+        features: number of the operator whose output is the features; in the last segment, the logits.
         backbone: numbers of the operators that this output depends on.
     """
 
@@ -158,12 +159,13 @@ class _Pair:
             _quantization(operator.outputs[0], f"segment {number}: the output of operator {index}, {operator.name},")
             for index, operator in enumerate(self.operators)
         ]
-        (first,), last = reader.interface(model)
+        (first,), outputs = reader.interface(model)
+        logits, features = reader.logits_and_features(outputs)
         self._input = _quantization(first, f"segment {number}: the input")
         made_by = {operator.outputs[0].index: index for index, operator in enumerate(self.operators)}
-        self.features = made_by[max(last, key=lambda tensor: len(tensor.shape)).index]
+        self.features = made_by[(features or logits).index]
         self.backbone = _ancestors(self.features, self._sources)
-        self._apart = _Recorder(_apart(float_model), OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        self._separate = _Recorder(_separate(float_model), OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
         self._float = _Recorder(float_model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
         self._int8 = _Recorder(model, OpResolverType.BUILTIN_REF)
         self._title = f"layers of segment {number}"
@@ -176,7 +178,7 @@ class _Pair:
             values = {_INPUT: _dequantize(q[None], self._input)}
             values |= {i: _dequantize(output, self.quantizations[i]) for i, output in enumerate(given)}
             fed = [values[source] for sources in self._sources for source in sources]
-            runs.append(zip(self._float([x[None]]), given, self._apart(fed), strict=True))
+            runs.append(zip(self._float([x[None]]), given, self._separate(fed), strict=True))
         return [_Output(*map(np.concatenate, zip(*outputs, strict=True))) for outputs in zip(*runs, strict=True)]
 
 
@@ -201,18 +203,16 @@ class _Recorder:
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
 
-def _apart(model: bytes) -> bytes:
-    """Cut the graph of a .tflite file apart: every operator takes its activations from graph inputs of their own.
+def _separate(model: bytes) -> bytes:
+    """Return the .tflite file `model` with its operators disconnected: each takes its activations from graph inputs.
 
-    The inputs are those of all operators in order, so that one run gives each operator's answer alone.
+    The graph inputs are the activations of all operators, in order, so one run gives the answer of each operator alone.
     """
-    if reader.outside_buffers(model):
-        raise ValueError("a float segment with weights behind the flatbuffer; earlyexit.flatbuffer.compact moves them")
-    content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    content = reader.unpack(model)
     graph = content.subgraphs[0]
     graph.inputs = []
     for entry, operator in zip(graph.operators, reader.operators(model), strict=True):
-        activations = {tensor.index for tensor in _activations(operator)}
+        activations = {tensor.index for tensor in operator.activations}
         entry.inputs = list(entry.inputs)
         for place, index in enumerate(entry.inputs):
             if index in activations:
@@ -220,18 +220,12 @@ def _apart(model: bytes) -> bytes:
                 graph.inputs.append(len(graph.tensors))
                 graph.tensors.append(copy.copy(graph.tensors[index]))
     graph.outputs = [index for entry in graph.operators for index in entry.outputs]
-    content.signatureDefs = None  # they name the inputs that were
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(content.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
-
-
-def _activations(operator: Operator) -> list[Tensor]:
-    return [tensor for tensor in operator.inputs if not tensor.data_bytes]
+    content.signatureDefs = None  # they name the former inputs
+    return pack(content)
 
 
 def _same_sources(before: Sequence[Operator], after: Sequence[Operator], number: int) -> list[tuple[int, ...]]:
-    """Return where the activations of each operator come from, once sure that both graphs are the same."""
+    """Return the sources of each operator's activations; raise ValueError if the graphs differ."""
     for index, (expected, found) in enumerate(zip_longest(_described(before), _described(after), fillvalue="missing")):
         if expected != found:
             raise ValueError(f"segment {number}: operator {index} is {expected} in the float model, {found} in INT8")
@@ -239,7 +233,7 @@ def _same_sources(before: Sequence[Operator], after: Sequence[Operator], number:
 
 
 def _described(graph: Sequence[Operator]) -> list[str]:
-    """Say of each operator what must be the same in two graphs: name, output's shape, where it takes it from."""
+    """Describe each operator by what must agree in two graphs: name, shape of the output, sources of the inputs."""
     return [
         f"{operator.name} to {_text(operator.outputs[0].shape)} from {', '.join(map(_place, sources))}"
         for operator, sources in zip(graph, _sources(graph), strict=True)
@@ -251,13 +245,13 @@ def _place(source: int) -> str:
 
 
 def _sources(graph: Sequence[Operator]) -> list[tuple[int, ...]]:
-    """Return for each operator the numbers of those that make its activations."""
+    """Return for each operator the numbers of the operators whose outputs it takes."""
     made_by = {operator.outputs[0].index: index for index, operator in enumerate(graph)}
-    return [tuple(made_by.get(tensor.index, _INPUT) for tensor in _activations(operator)) for operator in graph]
+    return [tuple(made_by.get(tensor.index, _INPUT) for tensor in operator.activations) for operator in graph]
 
 
 def _ancestors(index: int, sources: Sequence[tuple[int, ...]]) -> set[int]:
-    """Return `index` and the numbers of all operators that it depends on."""
+    """Return the numbers of all operators that operator `index` depends on, and `index`."""
     found = {index}
     for earlier in range(index, -1, -1):
         if earlier in found:
@@ -276,7 +270,7 @@ def _dequantize(levels: np.ndarray, quantization: Quantization) -> np.ndarray:
 
 
 def _levels(values: np.ndarray, quantization: Quantization) -> np.ndarray:
-    """Return the nearest integers for real values, even if INT8 does not have them."""
+    """Return the nearest integers for real values, also beyond the range of INT8."""
     found: np.ndarray = np.rint(values / np.float32(quantization.scale)) + np.float32(quantization.zero_point)
     return found
 

@@ -1,4 +1,4 @@
-"""INT8 post-training quantization of segments (Section II-B), by two quantizers."""
+"""Quantize segments to INT8 after training (Section II-B), by one of two quantizers."""
 
 import math
 import warnings
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from earlyexit.common.quiet import quiet
 from earlyexit.tflite.compact import compact
+from earlyexit.tflite.reader import interface, logits_and_features
 from earlyexit.tflite.segment import Quantization, Segment
 
 Quantizer = Literal["litert", "tensorflow"]
@@ -22,8 +23,8 @@ def quantize(
 ) -> list[bytes]:
     """Quantize the segments of one network to INT8, weights per channel, activations per tensor.
 
-    A segment is calibrated on the float features of the one before, and both give the tensor between them the same
-    scale (to the last bit or two) and zero point, so INT8 features pass from file to file untouched.
+    Each segment is calibrated on the float features of the segment before. Both segments give these features the same
+    scale (but for the last bits) and zero point, so INT8 features pass from file to file unchanged.
 
     Args:
         models: float .tflite segments, in order.
@@ -32,7 +33,7 @@ def quantize(
         quantizer: "litert" (ai-edge-quantizer) or "tensorflow" (TensorFlow's calibrator, the paper's tool).
 
     Raises:
-        ValueError: the quantizer gave the two ends of a passage between segments different scales.
+        ValueError: the quantizer gave the features different scales in two segments; names the segments.
     """
     quantized = []
     samples: list[np.ndarray] = list(images[:, None])
@@ -45,34 +46,37 @@ def quantize(
         quantized.append(compact(content))
         if number < len(models):
             samples = _features(model, samples)
-    _check_passages(quantized)
+    _check_features(quantized)
     return quantized
 
 
 def _litert(model: bytes, samples: Any, input_range: tuple[float, float] | None, shared: Any) -> tuple[bytes, Any]:
-    """Quantize one segment; `shared` is the range of its input as the segment before used it for its output."""
+    """Return one segment in INT8, and the range of its features.
+
+    `shared` is the range that the segment before used for its features, the input of this one.
+    """
     from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
     rules = recipe.static_wi8_ai8()
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(rules)
-    names = _signature(model)
+    signature_input, taken, given = _names(model)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the interpreter keeps all tensors, as a calibrator must
-        # The default, a moving average, forgets all but the last samples; the paper's tool takes the extremes.
+        warnings.simplefilter("ignore")  # about an interpreter that keeps all tensors, which a calibrator needs
+        # The default is a moving average, which depends on the order of the samples; the paper's tool takes extremes.
         observer = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
-        observer.calibrate({SIGNATURE: [{names["input"]: x} for x in samples]}, manager)
+        observer.calibrate({SIGNATURE: [{signature_input: x} for x in samples]}, manager)
     ranges = observer.get_model_qsvs()
     if input_range is not None:
         low, high = (np.full((1, 1, 1, 1), value, np.float32) for value in input_range)
-        ranges[names["input_tensor"]] = {"min": low, "max": high}
+        ranges[taken] = {"min": low, "max": high}
     if shared is not None:
-        ranges[names["input_tensor"]] = shared
+        ranges[taken] = shared
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = quantizer.Quantizer(model, rules).quantize(ranges, enable_progress_report=False)
-    return bytes(result.quantized_model), ranges.get(names["features_tensor"])
+    return bytes(result.quantized_model), None if given is None else ranges[given]
 
 
 def _tensorflow(model: bytes, samples: Any) -> bytes:
@@ -94,20 +98,23 @@ def _features(model: bytes, samples: Sequence[np.ndarray]) -> list[np.ndarray]:
     return found
 
 
-def _signature(model: bytes) -> dict[str, str]:
+def _names(model: bytes) -> tuple[str, str, str | None]:
+    """Return the names of the signature's input, of the input tensor and of the features; None for no features."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=model)
-    outputs = sorted(interpreter.get_output_details(), key=lambda detail: len(detail["shape"]))
-    return {
-        "input": interpreter.get_signature_list()[SIGNATURE]["inputs"][0],
-        "input_tensor": interpreter.get_input_details()[0]["name"],
-        "features_tensor": outputs[-1]["name"],
+    (taken,), outputs = interface(model)
+    _, features = logits_and_features(outputs)
+    names = {
+        detail["index"]: str(detail["name"])
+        for detail in [*interpreter.get_input_details(), *interpreter.get_output_details()]
     }
+    signature_input = str(interpreter.get_signature_list()[SIGNATURE]["inputs"][0])
+    return signature_input, names[taken.index], None if features is None else names[features.index]
 
 
 def _same(given: Quantization | None, taken: Quantization) -> bool:
-    # TensorFlow's quantizer computes an input's and an output's scale along two paths that differ in the last bit.
+    # TensorFlow's quantizer computes the scale of an input and of an output in two ways, which differ in the last bit.
     return (
         given is not None
         and given.zero_point == taken.zero_point
@@ -115,7 +122,7 @@ def _same(given: Quantization | None, taken: Quantization) -> bool:
     )
 
 
-def _check_passages(models: Sequence[bytes]) -> None:
+def _check_features(models: Sequence[bytes]) -> None:
     segments = [Segment(model) for model in models]
     for number, (before, after) in enumerate(pairwise(segments), start=1):
         if not _same(before.features_quantization, after.input_quantization):

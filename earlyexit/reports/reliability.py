@@ -1,4 +1,4 @@
-"""What each classifier is worth: if its confidence tells right from wrong, if it is calibrated, its gain per MAC."""
+"""Report for each classifier how reliable its confidence is, and its gain in accuracy per multiply-accumulate (MAC)."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from earlyexit.common.markdown import table
+from earlyexit.common.markdown import NOTHING, millions, percent, table
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.evaluation.statistics import BINS, accuracy, auroc, calibration_error, paired_difference
 from earlyexit.policy import decision
@@ -18,23 +18,23 @@ CONSTANT = "constant"
 def report(
     evaluation: Evaluation, names: Sequence[str], scales: Sequence[float], macs: Sequence[int]
 ) -> dict[str, Any]:
-    """Judge each classifier alone, on all val images.
+    """Return the scores of each classifier by itself, on all val images.
 
-    The gain of a classifier is over the best one before it, the cheaper of equals; before the first there is the
-    constant answer, the commoner class of val at no cost. A classifier is useless if it is no more accurate than
-    that: what it adds per multiply-accumulate is zero or less.
+    The gain of a classifier is its accuracy minus that of the best classifier before it, the first of equals. The first
+    classifier is compared with the constant answer: the more frequent class of val, which costs nothing. A classifier
+    is useless if its gain is not positive.
 
     Args:
         evaluation: logits on the val split.
         names, scales, macs: of the classifiers, of their INT8 logits, of the segments; the final one's last.
 
     Raises:
-        ValueError: they do not fit the evaluation; a segment without multiply-accumulates; no images.
+        ValueError: these do not fit the evaluation; a segment without MACs; no images.
     """
     _check(evaluation, names, scales, macs)
     labels = evaluation.labels
-    commoner = int(np.bincount(labels, minlength=len(CLASSES)).argmax())
-    best, best_answers, best_macs = CONSTANT, np.full(len(labels), commoner), 0
+    majority = int(np.bincount(labels, minlength=len(CLASSES)).argmax())
+    best, best_answers, best_macs = CONSTANT, np.full(len(labels), majority), 0
     constant = accuracy(best_answers, labels)
     entries: dict[str, Any] = {}
     for index, (name, scale) in enumerate(zip(names, scales, strict=True)):
@@ -58,13 +58,13 @@ def report(
     return {
         "n": len(labels),
         "bins": BINS,
-        CONSTANT: {"answer": CLASSES[commoner], "accuracy": asdict(constant)},
+        CONSTANT: {"answer": CLASSES[majority], "accuracy": asdict(constant)},
         "classifiers": entries,
     }
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Return the report as a Markdown table, and below it which classifiers are useless."""
+    """Return the report as a Markdown table, and the useless classifiers below it."""
     heads = ["INT8", "MACs (M)", "Val Acc. (%)", "95 % interval", "FP32: Acc. (%)", "Mean conf. (%)"]
     heads += ["AUROC", "ECE (%)", "Over", "Gain (points)", "95 % interval", "Points per M MACs"]
     lines = table(heads, [_cells(name, entry) for name, entry in found["classifiers"].items()])
@@ -106,13 +106,13 @@ def _cells(name: str, entry: dict[str, Any]) -> list[str]:
     change = gain["accuracy"]
     return [
         name,
-        _millions(entry["macs"]),
-        _percent(own["value"]),
-        f"{_percent(own['low'])}–{_percent(own['high'])}",
-        _percent(entry["fp32"]["accuracy"]["value"]),
-        _percent(entry["mean_confidence"]),
-        _area(entry["auroc"]),
-        _percent(entry["ece"]),
+        millions(entry["macs"]),
+        percent(own["value"]),
+        f"{percent(own['low'])}–{percent(own['high'])}",
+        percent(entry["fp32"]["accuracy"]["value"]),
+        percent(entry["mean_confidence"]),
+        NOTHING if entry["auroc"] is None else f"{entry['auroc']:.3f}",
+        percent(entry["ece"]),
         gain["over"],
         _points(change["value"]),
         f"{_points(change['low'])} to {_points(change['high'])}",
@@ -136,20 +136,8 @@ def _verdicts(found: dict[str, Any]) -> list[str]:
 
 
 def _price(entry: dict[str, Any]) -> str:
-    return f"{_percent(entry['accuracy']['value'])} % at {_millions(entry['macs'])} M MACs"
-
-
-def _millions(macs: int) -> str:
-    return f"{macs / 1e6:.2f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
+    return f"{percent(entry['accuracy']['value'])} % at {millions(entry['macs'])} M MACs"
 
 
 def _points(value: float) -> str:
     return f"{100 * value:+.2f}"
-
-
-def _area(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -1,4 +1,1 @@
-""".tflite files.
-
-Read, packed small, run by LiteRT and TensorFlow Lite Micro (TFLM), deployed as segments with a manifest.
-"""
+"""Read, pack and run .tflite files, with LiteRT and TensorFlow Lite Micro (TFLM); save a network as segment files."""

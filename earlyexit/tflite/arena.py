@@ -1,16 +1,14 @@
-"""The memory that TensorFlow Lite Micro (TFLM) needs for a .tflite file, and its answers.
+"""Measure the memory that TensorFlow Lite Micro (TFLM) needs for a .tflite file, and run TFLM.
 
-Measured by TFLM itself, built for this computer with its reference kernels. Activations (head) are what a device
-needs too; a device's optimized kernels may add scratch memory. The bookkeeping (tail) is mostly 8 bytes per output
-channel, the same everywhere; its pointers have 64 bits here, so a 32-bit device needs less: 12 bytes per tensor, 32 per
-operator.
+TFLM itself measures, built for this computer with its reference kernels. A device needs the same activations (head);
+its optimized kernels may add scratch memory. The bookkeeping (tail) is mostly 8 bytes per output channel, on every
+device. Its pointers have 64 bits here; a 32-bit device saves 12 bytes per tensor and 32 per operator.
 """
 
 import math
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +18,8 @@ from tqdm import tqdm
 from earlyexit.tflite import reader
 
 _ALIGNMENT = 16  # of every tensor in the arena: MicroArenaBufferAlignment() in TFLM
-_ARENA_BYTES = 1 << 24  # what the measured arena lies in; a tight one ends the process instead of raising
-_PATIENCE = 300  # seconds; it takes one
+_ARENA_BYTES = 1 << 24  # more than any model needs: TFLM ends the process if the arena is too small
+_TIMEOUT = 300  # seconds; TFLM needs one
 _PROBE = f"""
 import sys
 from tflite_micro import runtime
@@ -31,7 +29,7 @@ runtime.Interpreter.from_bytes(sys.stdin.buffer.read(), arena_size={_ARENA_BYTES
 
 @dataclass(frozen=True)
 class Arena:
-    """Bytes of a TFLM arena: `head` for activations, `tail` for what lives as long as the model, `total` of both."""
+    """Bytes of a TFLM arena: `head` for activations, `tail` for data that stay alive, `total` of both."""
 
     head: int
     tail: int
@@ -55,33 +53,33 @@ class Peak:
 def measure(model: bytes) -> Arena:
     """Return the arena that TFLM reports for the .tflite file `model`: the smallest in which it runs, to 16 bytes.
 
-    TFLM runs in a process of its own, since it prints the figures and a model that it cannot load may end the process.
+    TFLM runs in a process of its own: it prints the sizes, and a model that it cannot load may end the process.
 
     Raises:
-        ValueError: `model` is no .tflite file, has weights where TFLM does not look for them (see
-            `flatbuffer.compact`), or TFLM cannot load it.
+        ValueError: `model` is no .tflite file, has weights behind the flatbuffer, where TFLM misses them (`compact`
+            moves them), or TFLM cannot load it.
     """
     _check_weights(model)
     command = [sys.executable, "-P", "-c", _PROBE]
     try:
-        process = subprocess.run(command, input=model, capture_output=True, check=False, timeout=_PATIENCE)
+        process = subprocess.run(command, input=model, capture_output=True, check=False, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"TFLM does not load the model within {_PATIENCE} seconds") from error
+        raise ValueError(f"TFLM does not load the model within {_TIMEOUT} seconds") from error
     printed = process.stderr.decode(errors="replace")
     if process.returncode != 0:
         raise ValueError(f"TFLM cannot load the model (exit code {process.returncode}): {_reason(printed)}")
     lines = re.findall(r"^\[RecordingMicroAllocator\] Arena allocation (\w+) (\d+) bytes\r?$", printed, re.MULTILINE)
     sizes = {name: int(size) for name, size in lines}
     if sizes.keys() != {"head", "tail", "total"} or sizes["head"] + sizes["tail"] != sizes["total"]:
-        raise ValueError(f"this version of tflite-micro reports its arena in another way: {printed!r}")
+        raise ValueError(f"expected three sizes of the arena from tflite-micro, found: {printed!r}")
     return Arena(**sizes)
 
 
 def peak(model: bytes) -> Peak:
-    """Return where the .tflite file `model` needs most activation memory.
+    """Return the operator at which the .tflite file `model` needs most activation memory.
 
-    A tensor is alive from the operator that writes it to the last one that reads it, an input of the model from the
-    start, an output to the end. The bytes are a lower bound of the arena's head, which TFLM's planner mostly meets.
+    A tensor is alive from the operator that writes it to the last operator that reads it; an input of the model from
+    the start, an output to the end. The bytes are a lower bound of the arena's head. TFLM's planner mostly meets it.
 
     Raises:
         ValueError: as `measure`, or a tensor has a type without a size in bytes.
@@ -92,7 +90,7 @@ def peak(model: bytes) -> Peak:
     first = dict.fromkeys(inputs, 0)
     last: dict[reader.Tensor, int] = {}
     for step, operator in enumerate(operators):
-        for tensor in _activations(operator.inputs):
+        for tensor in operator.activations:
             last[tensor] = step
         for tensor in operator.outputs:
             first[tensor] = last[tensor] = step
@@ -104,15 +102,18 @@ def peak(model: bytes) -> Peak:
             alive[step] += _arena_bytes(tensor)
     index = max(range(len(operators)), key=alive.__getitem__)
     top = operators[index]
-    shapes = [tuple(tensor.shape for tensor in _activations(end)) for end in (top.inputs, top.outputs)]
+    shapes = [tuple(tensor.shape for tensor in end) for end in (top.activations, top.outputs)]
     return Peak(index, top.name, alive[index], *shapes)
 
 
 def run(model: bytes, inputs: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-    """Return TFLM's answers to `inputs`, one by one: for each output of the model an array of n values of its shape.
+    """Return TFLM's answers to `inputs`: for each output of the model an array (n, ...).
 
-    `inputs` is (n, height, width, channels) in the type of the model's only input (int8), for which the batch is 1.
-    Slow (milliseconds an image): what other runtimes are checked against.
+    TFLM is the reference that other runtimes are compared with. It takes milliseconds an image.
+
+    Args:
+        model: .tflite file with one input.
+        inputs: (n, H, W, C) in the type of that input, int8; they run one by one.
 
     Raises:
         ValueError: as `measure`, or `inputs` does not fit the model.
@@ -140,19 +141,15 @@ def run(model: bytes, inputs: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]
 
 
 def _check_weights(model: bytes) -> None:
-    # TFLM loads such a file without a word, and takes those weights for activations.
+    # TFLM loads such a file without an error, and takes those weights for activations.
     if count := reader.outside_buffers(model):
-        raise ValueError(f"{count} buffers lie behind the flatbuffer, where TFLM misses them: use flatbuffer.compact")
+        raise ValueError(f"{count} buffers lie behind the flatbuffer, where TFLM misses them: use tflite.compact")
 
 
 def _reason(printed: str) -> str:
-    """What TFLM said before Python's traceback, or the traceback's last line."""
-    said = printed.partition("Traceback")[0].strip() or printed.strip().rpartition("\n")[2]
-    return " ".join(said.split()) or "it said nothing"
-
-
-def _activations(tensors: Iterable[reader.Tensor]) -> list[reader.Tensor]:
-    return [tensor for tensor in tensors if not tensor.data_bytes]
+    """Return what TFLM printed before Python's traceback, or the last line of the traceback."""
+    message = printed.partition("Traceback")[0].strip() or printed.strip().rpartition("\n")[2]
+    return " ".join(message.split()) or "no message"
 
 
 def _arena_bytes(tensor: reader.Tensor) -> int:

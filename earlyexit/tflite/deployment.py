@@ -1,4 +1,4 @@
-"""What a device gets: INT8 segment files, and a manifest that says how to feed and read them."""
+"""Save and load what a device gets: INT8 segment files, and a manifest that describes their inputs and outputs."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -31,13 +31,13 @@ class _Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Deployment:
-    """The files of one network.
+    """The INT8 segments of one network.
 
     Attributes:
         names: of the classifiers, in order: exit1, ..., final.
         models: content of each segment's .tflite file, in order.
         macs: multiply-accumulates of each segment, its exit head included.
-        pixels: what the network saw of a pixel in training.
+        pixels: how the network normalizes a pixel.
     """
 
     names: list[str]
@@ -46,7 +46,7 @@ class Deployment:
     pixels: Normalization
 
     def segments(self, *, reference: bool = False) -> list[Segment]:
-        """Return an interpreter for each segment, with LiteRT's reference kernels where asked for."""
+        """Return an interpreter for each segment, as `Segment`."""
         return [Segment(model, reference=reference) for model in self.models]
 
     def quantize(self, images: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ class Deployment:
         return quantize_images(images, self.pixels, Segment(self.models[0]).input_quantization)
 
     def logits_scales(self) -> list[float]:
-        """Return the scale of each classifier's INT8 logits: a margin times it is a difference of real logits."""
+        """Return the scale of each classifier's INT8 logits; an integer margin times it is a margin of real logits."""
         return [segment.logits_quantization.scale for segment in self.segments()]
 
 
@@ -93,7 +93,8 @@ def load(folder: Path) -> Deployment:
     """Read what `save` wrote.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file; a segment that is not the one the manifest was written for.
+        FileNotFoundError: the manifest or a segment is missing.
+        ValueError: the manifest is not valid, or a segment is not the file that the manifest describes; names the file.
     """
     try:
         manifest = _Manifest.model_validate(read_json(folder / MANIFEST))

@@ -1,14 +1,14 @@
-"""Segments in LiteRT's interpreter, and the cascade that stops at the first exit that is sure enough."""
+"""Run segments in LiteRT's interpreter, one after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tqdm import tqdm
 
 from earlyexit.common.pixels import Normalization
+from earlyexit.tflite.reader import Tensor, interface, logits_and_features
 
 
 @dataclass(frozen=True)
@@ -20,56 +20,70 @@ class Quantization:
 
 
 class Segment:
-    """One .tflite file, batch 1, one thread.
+    """One .tflite file in the interpreter; batch 1, one thread.
 
     Args:
-        model: the file's content; outputs are (logits,) or (logits, features), in any order.
-        reference: LiteRT's reference kernels, slow, instead of its optimized ones.
+        model: content of the file; its outputs are (logits,) or (logits, features), in any order.
+        reference: use LiteRT's reference kernels, which are slow, instead of its optimized ones.
     """
 
     def __init__(self, model: bytes, *, reference: bool = False) -> None:
+        (self._input,), outputs = interface(model)
+        self._logits, self._features = logits_and_features(outputs)
         resolver = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
         self._interpreter = Interpreter(model_content=model, num_threads=1, experimental_op_resolver_type=resolver)
         self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]
-        outputs = sorted(self._interpreter.get_output_details(), key=lambda detail: len(detail["shape"]))
-        self._logits = outputs[0]
-        self._features = outputs[1] if len(outputs) > 1 else None
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape (H, W, C) of the input."""
-        return tuple(int(n) for n in self._input["shape"][1:])
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Map an image or features (H, W, C) to logits (2,) and features (H', W', C'); None for the last segment's."""
         interpreter = self._interpreter
-        interpreter.set_tensor(self._input["index"], x[None])
+        interpreter.set_tensor(self._input.index, x[None])
         interpreter.invoke()
-        logits = interpreter.get_tensor(self._logits["index"])[0]
+        logits = interpreter.get_tensor(self._logits.index)[0]
         if self._features is None:
             return logits, None
-        return logits, interpreter.get_tensor(self._features["index"])[0]
+        return logits, interpreter.get_tensor(self._features.index)[0]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape (H, W, C) of the input."""
+        return self._input.shape[1:]
 
     @property
     def features_shape(self) -> tuple[int, ...] | None:
         """Shape (H, W, C) of the features; None for the last segment."""
-        return None if self._features is None else tuple(int(n) for n in self._features["shape"][1:])
+        return None if self._features is None else self._features.shape[1:]
 
     @property
     def input_quantization(self) -> Quantization:
-        """Scale and zero point of the input."""
+        """Scale and zero point of the input of an INT8 segment."""
         return _quantization(self._input)
 
     @property
     def logits_quantization(self) -> Quantization:
-        """Scale and zero point of the logits."""
+        """Scale and zero point of the logits of an INT8 segment."""
         return _quantization(self._logits)
 
     @property
     def features_quantization(self) -> Quantization | None:
-        """Scale and zero point of the features; None for the last segment."""
+        """Scale and zero point of the features of an INT8 segment; None for the last segment."""
         return None if self._features is None else _quantization(self._features)
+
+
+def run_in_turn(segments: Sequence[Segment], image: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the logits (2,) of each segment, which takes the features of the segment before.
+
+    A segment runs only when its logits are asked for, so a caller that stops early saves the other segments.
+
+    Args:
+        segments: in order.
+        image: (H, W, 3) in the type of the first segment's input; features if `segments` start later.
+    """
+    x: np.ndarray | None = image
+    for segment in segments:
+        assert x is not None
+        logits, x = segment(x)
+        yield logits
 
 
 def all_logits(segments: Sequence[Segment], images: np.ndarray, title: str) -> np.ndarray:
@@ -77,21 +91,13 @@ def all_logits(segments: Sequence[Segment], images: np.ndarray, title: str) -> n
 
     Args:
         segments: in order.
-        images: (N, H, W, 3) in the first segment's type, or features for a chain that starts later.
+        images: (N, H, W, 3) in the type of the first segment's input; features if `segments` start later.
         title: of the progress bar.
 
     Returns:
         the logits of every classifier, (classifiers, N, 2).
     """
-    rows = []
-    for image in tqdm(images, desc=title, unit="image", mininterval=1):
-        x: np.ndarray | None = image
-        row = []
-        for segment in segments:
-            assert x is not None
-            logits, x = segment(x)
-            row.append(logits)
-        rows.append(row)
+    rows = [list(run_in_turn(segments, image)) for image in tqdm(images, desc=title, unit="image", mininterval=1)]
     return np.swapaxes(np.array(rows), 0, 1)
 
 
@@ -103,6 +109,7 @@ def quantize_images(images: np.ndarray, pixels: Normalization, quantization: Qua
     return found
 
 
-def _quantization(detail: dict[str, Any]) -> Quantization:
-    scale, zero_point = detail["quantization"]
-    return Quantization(float(scale), int(zero_point))
+def _quantization(tensor: Tensor) -> Quantization:
+    assert tensor.scale is not None
+    assert tensor.zero_point is not None
+    return Quantization(tensor.scale, tensor.zero_point)

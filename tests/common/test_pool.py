@@ -13,7 +13,7 @@ from tests import ROOT
 # Every worker says who it is, then sleeps for longer than any test waits.
 SCRIPT = """
 import os, sys, time
-from earlyexit import pool
+from earlyexit.common import pool
 
 def wait(number):
     print(os.getpid(), flush=True)

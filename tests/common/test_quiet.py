@@ -8,7 +8,7 @@ from earlyexit.common.quiet import quiet
 # In a process of its own: pytest puts something else in the place of stdout.
 SAY = """
 import os, sys
-from earlyexit.quiet import quiet
+from earlyexit.common.quiet import quiet
 
 def say(what):
     print(what, "from Python")

@@ -34,13 +34,13 @@ def whole() -> Emulated:
 
 
 @pytest.fixture(scope="module")
-def limits() -> Thresholds:
-    return results.limits(2, (50, 95))
+def thresholds() -> Thresholds:
+    return results.thresholds(2, (50, 95))
 
 
 @pytest.fixture(scope="module")
-def found(early_exit: Emulated, whole: Emulated, limits: Thresholds) -> dict[str, Any]:
-    return report.report(early_exit, whole, limits, results.evaluation(exits=2).int8_early_exit)
+def found(early_exit: Emulated, whole: Emulated, thresholds: Thresholds) -> dict[str, Any]:
+    return report.report(early_exit, whole, thresholds, results.evaluation(exits=2).int8_early_exit)
 
 
 def test_segments_add_up(found: dict[str, Any], early_exit: Emulated) -> None:
@@ -54,11 +54,11 @@ def test_segments_add_up(found: dict[str, Any], early_exit: Emulated) -> None:
         assert taken.instructions == pytest.approx(until[outcome.exit], rel=0.01)
 
 
-def test_the_cascade_is_the_mean_over_the_exits(found: dict[str, Any], whole: Emulated, limits: Thresholds) -> None:
+def test_the_cascade_is_the_mean_over_the_exits(found: dict[str, Any], whole: Emulated, thresholds: Thresholds) -> None:
     logits = results.evaluation(exits=2).int8_early_exit
     for percentile in (50, 95):
         row = found["cascade"][f"p{percentile}"]
-        exits = decision.decide(logits, limits.margins[percentile]).exits
+        exits = decision.decide(logits, thresholds.margins[percentile]).exits
         until = np.array([entry["until"] for entry in found["segments"].values()])
         macs_until = np.array([entry["macs_until"] for entry in found["segments"].values()])
         assert row["instructions"] == pytest.approx(until[exits].mean(), abs=2)

@@ -13,7 +13,7 @@ def test_is_the_cascade_image_by_image(seed: int, classifiers: int, n: int, data
     labels = rng.integers(0, 2, n)
     macs = rng.integers(1, 10**7, classifiers).tolist()
     times = rng.uniform(1, 500, classifiers).tolist()
-    limits = [data.draw(st.integers(-1, 255)) for _ in range(classifiers - 1)]
+    thresholds = [data.draw(st.integers(-1, 255)) for _ in range(classifiers - 1)]
 
     right, work, time, exits = 0, 0, 0.0, [0] * classifiers
     for i in range(n):
@@ -21,12 +21,12 @@ def test_is_the_cascade_image_by_image(seed: int, classifiers: int, n: int, data
             work += macs[k]
             time += times[k]
             a, b = int(logits[k, i, 0]), int(logits[k, i, 1])
-            if k == classifiers - 1 or abs(b - a) > limits[k]:
+            if k == classifiers - 1 or abs(b - a) > thresholds[k]:
                 exits[k] += 1
                 right += int(b > a) == labels[i]
                 break
 
-    found = point(logits, labels, limits, macs, times)
+    found = point(logits, labels, thresholds, macs, times)
     assert found.accuracy.value == pytest.approx(right / n)
     assert found.accuracy.n == n
     assert found.exit_share == pytest.approx([count / n for count in exits])

@@ -19,10 +19,10 @@ def test_measures_and_decides(deployed: Deployment, exported: Exported) -> None:
     assert len(found.cascades) == 3
     assert all(0 < time < 1e5 for time in [found.baseline, *found.segments, *found.cascades])
     assert found.spread >= 0
-    for limits, outcomes in zip(THRESHOLDS, found.outcomes, strict=True):
-        cascade = Cascade(segments, limits)
+    for thresholds, outcomes in zip(THRESHOLDS, found.outcomes, strict=True):
+        cascade = Cascade(segments, thresholds)
         assert outcomes == [cascade(image) for image in images]
-        decisions = decision.decide(all_logits(segments, images, "INT8"), limits)
+        decisions = decision.decide(all_logits(segments, images, "INT8"), thresholds)
         latency.check_outcomes(outcomes, decisions.exits, decisions.labels, "p50")
 
 

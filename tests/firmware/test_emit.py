@@ -8,6 +8,7 @@ from earlyexit.budget.blueprint import blueprint
 from earlyexit.firmware import emit, layers
 from earlyexit.firmware.layers import Add, Depthwise, Layer
 from earlyexit.tflite import arena
+from earlyexit.tflite.reader import logits_and_features
 from earlyexit.tflite.segment import Segment
 from tests import tiny_network
 from tests.firmware import single_layer
@@ -59,7 +60,7 @@ def expected(models: list[bytes], image: np.ndarray) -> bytes:
     for model in models:
         assert given is not None
         segment = Segment(model, reference=True)
-        (logits,) = [answer for answer in arena.run(model, given[None]) if answer.ndim == 2]
+        logits, _ = logits_and_features(arena.run(model, given[None]))
         given = segment(given)[1]
         found += [b"" if given is None else given.tobytes(), logits.tobytes()]
     return b"".join(found)

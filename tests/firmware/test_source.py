@@ -18,6 +18,7 @@ from earlyexit.params import load, overridden
 from earlyexit.policy import decision
 from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
+from earlyexit.tflite.reader import logits_and_features
 from tests import ROOT, tiny_network
 from tests.firmware import library
 from tests.firmware.library import Library, Source, Status
@@ -26,8 +27,7 @@ THRESHOLDS = [12, 20]
 
 
 def files(network: Deployment, thresholds: list[int] | None = None, percentile: int | None = 50) -> dict[str, str]:
-    limits = THRESHOLDS if thresholds is None else thresholds
-    return source.generate(network, limits, percentile)
+    return source.generate(network, THRESHOLDS if thresholds is None else thresholds, percentile)
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def known(network: Deployment, images: np.ndarray) -> Known:
     x = network.quantize(images)
     logits, features = [], []
     for model in network.models:
-        answers = sorted(arena.run(model, x), key=lambda answer: answer.ndim)
-        logits.append(answers[0])
-        if len(answers) > 1:
-            x = answers[1]
+        answer, left = logits_and_features(arena.run(model, x))
+        logits.append(answer)
+        if left is not None:
+            x = left
             features.append(x.reshape(len(x), -1))
     return Known(network.quantize(images), np.array(logits), features)
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from earlyexit.evaluation.per_image import Evaluation
-from earlyexit.policy import decision, thresholds
-from earlyexit.policy.thresholds import Thresholds
+from earlyexit.policy import decision
+from earlyexit.policy.thresholds import Thresholds, calibrate
 
 MACS = [400, 300, 200, 500]
 BASELINE_MACS = 1300
@@ -41,9 +41,9 @@ def evaluation(n: int = 60, exits: int = 3) -> Evaluation:
     )
 
 
-def limits(exits: int = 3, table: tuple[int, ...] = (50, 75, 95)) -> Thresholds:
+def thresholds(exits: int = 3, table: tuple[int, ...] = (50, 75, 95)) -> Thresholds:
     margins = decision.margins(logits(np.arange(200) % 2, exits, seed=3))
-    return thresholds.calibrate(margins, list(table), names(exits), scales(exits))
+    return calibrate(margins, list(table), names(exits), scales(exits))
 
 
 def latency(exits: int = 3) -> dict[str, Any]:

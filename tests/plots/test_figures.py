@@ -20,8 +20,8 @@ from tests.plots import results
 def figures(
     tmp_path: Path, exits: int, table: tuple[int, ...], evaluation: Evaluation
 ) -> dict[str, Callable[[], Figure]]:
-    limits, timed, names, scales = (
-        results.limits(exits, table),
+    thresholds, timed, names, scales = (
+        results.thresholds(exits, table),
         results.latency(exits),
         results.names(exits),
         results.scales(exits),
@@ -31,12 +31,12 @@ def figures(
     columns = {f"{split}/{name}": [0.6, 0.7] for split in ("train", "calibration") for name in names}
     results.write_logs(tmp_path, {**columns, "train/loss": [0.7, 0.5]})
     logs = learning_curves.read(dict.fromkeys(learning_curves.STAGES, tmp_path))
-    curve = pd.DataFrame(over_percentiles(evaluation, limits, macs, results.BASELINE_MACS, timed))
-    points = frontier.references(evaluation, curve, limits.table)
+    curve = pd.DataFrame(over_percentiles(evaluation, thresholds, macs, results.BASELINE_MACS, timed))
+    points = frontier.references(evaluation, curve, thresholds.table)
     return {
         "frontier": lambda: frontier.draw(curve, points, n),
-        "exit_share": lambda: exit_share.draw(exit_share.shares(evaluation, limits, names), names, n),
-        "confidence": lambda: confidence.draw(confidence.histograms(evaluation, names, scales), limits, scales, n),
+        "exit_share": lambda: exit_share.draw(exit_share.shares(evaluation, thresholds, names), names, n),
+        "confidence": lambda: confidence.draw(confidence.histograms(evaluation, names, scales), thresholds, scales, n),
         "learning_curves": lambda: learning_curves.draw(logs, names, 80, 20),
         "quantization": lambda: quantization.draw(quantization.accuracies(evaluation), n),
         "latency": lambda: costs.draw_measured(costs.measured(timed, macs, results.BASELINE_MACS), timed),
@@ -84,11 +84,11 @@ def test_a_process_keeps_its_settings(tmp_path: Path) -> None:
 
 
 def test_thresholds_and_bars_are_where_they_belong() -> None:
-    evaluation, limits = results.evaluation(exits=1), results.limits(1, (50, 95))
+    evaluation, thresholds = results.evaluation(exits=1), results.thresholds(1, (50, 95))
     bins = confidence.histograms(evaluation, ["exit1", "final"], [0.05, 0.05])
-    axes = confidence.draw(bins, limits, [0.05, 0.05], 60).axes[0]
+    axes = confidence.draw(bins, thresholds, [0.05, 0.05], 60).axes[0]
     lines = sorted(float(np.asarray(line.get_xdata())[0]) for line in axes.lines)
-    assert lines == pytest.approx([0.05 * (limits.margins[p][0] + 1) for p in (50, 95)])
+    assert lines == pytest.approx([0.05 * (thresholds.margins[p][0] + 1) for p in (50, 95)])
     heights = sum(bar.get_height() for bar in axes.patches)  # type: ignore[attr-defined]
     assert heights == 60
 

@@ -15,7 +15,7 @@ from earlyexit.policy.thresholds import Thresholds
 from tests.plots import results
 
 EVALUATION = results.evaluation()
-LIMITS = results.limits()
+THRESHOLDS = results.thresholds()
 
 
 def by(table: pd.DataFrame, *keys: str) -> dict[Any, dict[str, Any]]:
@@ -24,13 +24,13 @@ def by(table: pd.DataFrame, *keys: str) -> dict[Any, dict[str, Any]]:
     return rows
 
 
-def leave(limits: Thresholds, percentile: int) -> list[tuple[int, int]]:
+def leave(thresholds: Thresholds, percentile: int) -> list[tuple[int, int]]:
     """Each val image's classifier and class, by the definition."""
     decided = []
     for image in range(len(EVALUATION.labels)):
         for number, logits in enumerate(EVALUATION.int8_early_exit):
             zero, one = (int(z) for z in logits[image])
-            if number == len(limits.exits) or abs(one - zero) > limits.margins[percentile][number]:
+            if number == len(thresholds.exits) or abs(one - zero) > thresholds.margins[percentile][number]:
                 decided.append((number, int(one > zero)))
                 break
     return decided
@@ -38,11 +38,11 @@ def leave(limits: Thresholds, percentile: int) -> list[tuple[int, int]]:
 
 def test_curve_is_what_images_give_one_by_one() -> None:
     timed = results.latency()
-    curve = pd.DataFrame(over_percentiles(EVALUATION, LIMITS, results.MACS, results.BASELINE_MACS, timed))
+    curve = pd.DataFrame(over_percentiles(EVALUATION, THRESHOLDS, results.MACS, results.BASELINE_MACS, timed))
     assert list(curve["percentile"]) == list(range(101))
     until = np.cumsum(list(timed["segments"].values()))
     for percentile in (0, 33, 50, 95, 100):
-        decided = leave(LIMITS, percentile)
+        decided = leave(THRESHOLDS, percentile)
         exits = [number for number, _ in decided]
         expected = accuracy(np.array([label for _, label in decided]), EVALUATION.labels)
         row = curve.to_dict("records")[percentile]
@@ -55,8 +55,9 @@ def test_curve_is_what_images_give_one_by_one() -> None:
 
 
 def test_reference_points_are_table_1() -> None:
-    curve = pd.DataFrame(over_percentiles(EVALUATION, LIMITS, results.MACS, results.BASELINE_MACS, results.latency()))
-    points = by(frontier.references(EVALUATION, curve, LIMITS.table), "source", "configuration")
+    rows = over_percentiles(EVALUATION, THRESHOLDS, results.MACS, results.BASELINE_MACS, results.latency())
+    curve = pd.DataFrame(rows)
+    points = by(frontier.references(EVALUATION, curve, THRESHOLDS.table), "source", "configuration")
     assert [name for source, name in points if source == "ours"] == ["fp32", "int8_baseline", "p50", "p75", "p95"]
     assert points["ours", "p75"]["accuracy"] == curve["accuracy"][75]
     assert points["ours", "p75"]["speedup"] == curve["speedup_measured"][75]
@@ -69,9 +70,9 @@ def test_reference_points_are_table_1() -> None:
 
 
 def test_exit_shares_count_the_images() -> None:
-    table = by(exit_share.shares(EVALUATION, LIMITS, results.names(3)), "percentile")
-    for percentile in LIMITS.table:
-        exits = [number for number, _ in leave(LIMITS, percentile)]
+    table = by(exit_share.shares(EVALUATION, THRESHOLDS, results.names(3)), "percentile")
+    for percentile in THRESHOLDS.table:
+        exits = [number for number, _ in leave(THRESHOLDS, percentile)]
         for number, name in enumerate(results.names(3)):
             assert table[percentile][name] == pytest.approx(exits.count(number) / len(exits))
     assert table[50]["early_exit_rate"] == pytest.approx(1 - table[50]["final"])
@@ -79,7 +80,7 @@ def test_exit_shares_count_the_images() -> None:
 
 
 def test_a_percentile_that_the_paper_lacks_has_no_rate_of_its() -> None:
-    table = exit_share.shares(EVALUATION, results.limits(table=(40,)), results.names(3))
+    table = exit_share.shares(EVALUATION, results.thresholds(table=(40,)), results.names(3))
     assert table["paper_early_exit_rate"].isna().all()
 
 

@@ -58,7 +58,7 @@ calibrations = st.tuples(st.integers(1, 3), st.integers(1, 130)).flatmap(
 
 @given(calibrations, st.integers(0, 100))
 def test_threshold_is_the_smallest_margin_that_enough_images_do_not_exceed(calibration: Array, percentile: int) -> None:
-    for margins, threshold in zip(calibration, decision.thresholds(calibration, percentile), strict=True):
+    for margins, threshold in zip(calibration, decision.percentile_thresholds(calibration, percentile), strict=True):
         n = len(margins)
         enough = [int(m) for m in margins if 100 * int((margins <= m).sum()) >= percentile * n]
         assert threshold == min(enough)
@@ -69,13 +69,13 @@ def test_threshold_is_the_smallest_margin_that_enough_images_do_not_exceed(calib
 def test_threshold_without_ties_gives_the_requested_rate(n: int) -> None:
     calibration = np.random.default_rng(0).permutation(n)[None]
     for percentile in range(1, 101):
-        (threshold,) = decision.thresholds(calibration, percentile)
+        (threshold,) = decision.percentile_thresholds(calibration, percentile)
         assert int((calibration > threshold).sum()) == n * (100 - percentile) // 100
 
 
 @given(calibrations)
 def test_thresholds_grow_with_the_percentile(calibration: Array) -> None:
-    rows = np.array([decision.thresholds(calibration, percentile) for percentile in range(101)])
+    rows = np.array([decision.percentile_thresholds(calibration, percentile) for percentile in range(101)])
     assert (np.diff(rows, axis=0) >= 0).all()
     assert rows[100].tolist() == calibration.max(1).tolist()
 
@@ -83,20 +83,20 @@ def test_thresholds_grow_with_the_percentile(calibration: Array) -> None:
 @pytest.mark.parametrize("percentile", [-1, 100.5, math.nan])
 def test_percentiles_that_are_none(percentile: float) -> None:
     with pytest.raises(ValueError, match=r"outside 0\.\.100"):
-        decision.thresholds(np.zeros((1, 3), np.int64), percentile)
+        decision.percentile_thresholds(np.zeros((1, 3), np.int64), percentile)
 
 
 def test_thresholds_of_no_images() -> None:
     with pytest.raises(ValueError, match="there are none"):
-        decision.thresholds(np.zeros((2, 0), np.int64), 50)
+        decision.percentile_thresholds(np.zeros((2, 0), np.int64), 50)
 
 
 @given(int8_logits(), st.data())
 def test_decide_is_the_policy_image_by_image(logits: Array, data: st.DataObject) -> None:
-    limits = [data.draw(st.integers(-1, 255)) for _ in logits[1:]]
-    found = decision.decide(logits, limits)
+    thresholds = [data.draw(st.integers(-1, 255)) for _ in logits[1:]]
+    found = decision.decide(logits, thresholds)
     for i in range(logits.shape[1]):
-        for exit_, threshold in enumerate([*limits, -1]):
+        for exit_, threshold in enumerate([*thresholds, -1]):
             a, b = (int(z) for z in logits[exit_, i])
             if abs(b - a) > threshold:
                 break
@@ -109,10 +109,10 @@ def test_extreme_thresholds(logits: Array) -> None:
     assert (decision.decide(logits, [-1, 255]).exits == 0).all()
 
 
-@pytest.mark.parametrize("limits", [[], [1], [1, 2, 3]])
-def test_decide_needs_a_threshold_an_early_exit(limits: list[int]) -> None:
-    with pytest.raises(ValueError, match=f"{len(limits)} thresholds for 2 early exits"):
-        decision.decide(np.zeros((3, 4, 2), np.int8), limits)
+@pytest.mark.parametrize("thresholds", [[], [1], [1, 2, 3]])
+def test_decide_needs_a_threshold_an_early_exit(thresholds: list[int]) -> None:
+    with pytest.raises(ValueError, match=f"{len(thresholds)} thresholds for 2 early exits"):
+        decision.decide(np.zeros((3, 4, 2), np.int8), thresholds)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=50))

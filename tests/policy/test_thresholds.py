@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from earlyexit.policy import decision
-from earlyexit.policy.thresholds import Thresholds, calibrate, check_classes, load
+from earlyexit.policy.thresholds import Thresholds, calibrate, check_classes, load_thresholds
 
 NAMES = ["exit1", "exit2", "final"]
 SCALES = [0.02, 0.05, 0.01]
@@ -24,13 +24,13 @@ def found(margins: np.ndarray) -> Thresholds:
 def test_every_percentile_of_every_early_exit(margins: np.ndarray, found: Thresholds) -> None:
     assert (found.n, found.exits, found.table) == (200, ["exit1", "exit2"], [50, 95])
     for percentile in range(101):
-        limits = decision.thresholds(margins[:2], percentile)
-        assert found.margins[percentile] == limits
-        for i, limit in enumerate(limits):
-            achieved = np.mean(margins[i] > limit)
+        thresholds = decision.percentile_thresholds(margins[:2], percentile)
+        assert found.margins[percentile] == thresholds
+        for i, threshold in enumerate(thresholds):
+            achieved = np.mean(margins[i] > threshold)
             assert found.achieved[percentile][i] == achieved <= (100 - percentile) / 100
             probability = found.probabilities[percentile][i]
-            assert probability == pytest.approx(1 / (1 + np.exp(-limit * SCALES[i])))
+            assert probability == pytest.approx(1 / (1 + np.exp(-threshold * SCALES[i])))
 
 
 def test_the_final_classifier_has_no_say(margins: np.ndarray, found: Thresholds) -> None:
@@ -84,7 +84,7 @@ def test_warnings_are_printed_and_kept(tmp_path: Path, margins: np.ndarray, caps
     found = calibrate(margins, [50], NAMES, SCALES)
     path = tmp_path / "thresholds.json"
     path.write_text(json.dumps(found.model_dump()), encoding="utf-8")
-    assert load(path).warnings == found.warnings
+    assert load_thresholds(path).warnings == found.warnings
     found.print_summary()
     assert capsys.readouterr().out.splitlines()[1] == f"warning: {found.warnings[0]}"
 
@@ -92,7 +92,7 @@ def test_warnings_are_printed_and_kept(tmp_path: Path, margins: np.ndarray, caps
 def test_a_file_without_warnings_is_one_from_before(tmp_path: Path, found: Thresholds) -> None:
     path = tmp_path / "thresholds.json"
     path.write_text(json.dumps(found.model_dump(exclude={"warnings"})), encoding="utf-8")
-    assert load(path) == found
+    assert load_thresholds(path) == found
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
@@ -113,7 +113,7 @@ def test_a_calibration_split_of_one_class_is_refused(labels: list[int], missing:
 def test_round_trip(tmp_path: Path, found: Thresholds) -> None:
     path = tmp_path / "thresholds.json"
     path.write_text(json.dumps(found.model_dump()), encoding="utf-8")
-    assert load(path) == found
+    assert load_thresholds(path) == found
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_file_that_does_not_fit(tmp_path: Path, found: Thresholds, change: dic
     path = tmp_path / "thresholds.json"
     path.write_text(json.dumps(found.model_dump() | change), encoding="utf-8")
     with pytest.raises(ValueError, match=message) as caught:
-        load(path)
+        load_thresholds(path)
     assert str(caught.value).startswith(f"{path}: not a file of thresholds: ")
     assert "\n" not in str(caught.value)
 
@@ -144,16 +144,16 @@ def test_a_missing_leaf_is_named(tmp_path: Path, found: Thresholds) -> None:
     path = tmp_path / "thresholds.json"
     path.write_text(json.dumps(found.model_dump(exclude={"table"})), encoding="utf-8")
     with pytest.raises(ValueError, match="table: Field required"):
-        load(path)
+        load_thresholds(path)
 
 
 def test_no_file_and_no_json(tmp_path: Path) -> None:
     path = tmp_path / "thresholds.json"
     with pytest.raises(FileNotFoundError, match=r"thresholds\.json"):
-        load(path)
+        load_thresholds(path)
     path.write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"thresholds\.json: not valid JSON"):
-        load(path)
+        load_thresholds(path)
 
 
 def test_the_summary_says_requested_and_achieved(found: Thresholds, capsys: pytest.CaptureFixture[str]) -> None:

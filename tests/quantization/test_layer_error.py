@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_quantizer import calibrator
 from ai_edge_quantizer.utils.validation_utils import signal_to_noise_ratio
@@ -16,6 +14,7 @@ from earlyexit.common.pixels import Normalization
 from earlyexit.quantization.layer_error import LayerError, layer_errors, table, worst
 from earlyexit.quantization.quantize import Quantizer, quantize
 from earlyexit.tflite import reader
+from earlyexit.tflite.compact import pack
 from earlyexit.tflite.deployment import Deployment
 from tests import tiny_tflite
 from tests.conftest import Exported
@@ -47,8 +46,8 @@ def record(model: bytes, inputs: np.ndarray) -> Outputs:
 
 
 def features(model: bytes, outputs: Outputs) -> np.ndarray:
-    index = max(reader.interface(model)[1], key=lambda tensor: len(tensor.shape)).index
-    return outputs[[operator.outputs[0].index for operator in reader.operators(model)].index(index)]
+    logits, features = reader.logits_and_features(reader.interface(model)[1])
+    return outputs[[operator.outputs[0] for operator in reader.operators(model)].index(features or logits)]
 
 
 def decibels(found: np.ndarray, expected: np.ndarray) -> float:
@@ -181,22 +180,12 @@ def test_wrong_weights_are_found_and_told_from_a_wrong_scale(model: bytes, good:
 
 
 def with_louder_channel(model: bytes, operator: int) -> bytes:
-    content = unpacked(model)
+    content = reader.unpack(model)
     weights = content.subgraphs[0].tensors[content.subgraphs[0].operators[operator].inputs[1]]
     values = np.frombuffer(bytes(content.buffers[weights.buffer].data), np.float32).reshape(weights.shape).copy()
     values[0] *= 1.5
     content.buffers[weights.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
-    return packed(content)
-
-
-def unpacked(model: bytes) -> Any:
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-
-
-def packed(content: Any) -> bytes:
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(content.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return pack(content)
 
 
 def chain(*kernels: int, straight: bool = True) -> bytes:
@@ -244,15 +233,6 @@ def test_a_network_that_is_not_int8_is_refused(model: bytes, good: Deployment) -
         layer_errors([model, model], network, IMAGES)
 
 
-def test_weights_behind_the_flatbuffer_are_refused(model: bytes, good: Deployment) -> None:
-    content = unpacked(model)
-    weights = content.buffers[content.subgraphs[0].tensors[content.subgraphs[0].operators[0].inputs[1]].buffer]
-    weights.offset, weights.size = 64, len(weights.data)
-    weights.data = None
-    with pytest.raises(ValueError, match="weights behind the flatbuffer"):
-        layer_errors([packed(content)], good, IMAGES)
-
-
 def test_bad_arguments_are_named(model: bytes, good: Deployment) -> None:
     with pytest.raises(ValueError, match=r"^0 images of uint8, expected one or more"):
         layer_errors([model], good, IMAGES[:0])
@@ -285,10 +265,10 @@ def test_a_mean_of_one_value_has_no_error() -> None:
 
 
 def test_noise_in_silence_is_infinitely_bad(model: bytes, good: Deployment) -> None:
-    content = unpacked(model)
+    content = reader.unpack(model)
     for tensor in content.subgraphs[0].operators[STEM].inputs[1:]:
         buffer = content.buffers[content.subgraphs[0].tensors[tensor].buffer]
         buffer.data = np.zeros(len(buffer.data), np.uint8)
-    found = layer_errors([packed(content)], good, IMAGES)
+    found = layer_errors([pack(content)], good, IMAGES)
     assert worst(found, 1)[0] == found[STEM]
     assert found[STEM].sqnr_alone == -math.inf

@@ -3,18 +3,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from earlyexit.common.pixels import Normalization
-from earlyexit.dataset import PackedSplit
-from earlyexit.evaluation.agreement import compare
 from earlyexit.quantization import quantize as module
 from earlyexit.quantization.quantize import Quantizer, quantize
 from earlyexit.tflite.compact import compact
 from earlyexit.tflite.deployment import Deployment
 from earlyexit.tflite.reader import interface, operators
-from earlyexit.tflite.segment import Quantization, Segment, all_logits, quantize_images
+from earlyexit.tflite.segment import Quantization, Segment, all_logits
 from tests.conftest import Exported
 
 QUANTIZERS: tuple[Quantizer, ...] = ("litert", "tensorflow")
@@ -110,51 +105,3 @@ def test_a_passage_of_two_scales_is_refused(exported: Exported, monkeypatch: pyt
     range_ = exported.network.architecture.pixels.range
     with pytest.raises(ValueError, match=r"segment 1 gives features at Quantization.* but segment 2 takes"):
         quantize(exported.segments[:2], exported.normalized[:4], range_, "litert")
-
-
-def test_compare_counts_both_networks(deployed: Deployment, exported: Exported) -> None:
-    n = len(exported.images)
-    split = PackedSplit(exported.images, np.arange(n) % 2, np.arange(n))
-    report = compare(exported.segments, deployed, exported.normalized, split)
-    assert list(report) == ["exit1", "exit2", "final"]
-    fp32 = all_logits([Segment(model) for model in exported.segments], exported.normalized, "FP32")
-    int8 = all_logits(deployed.segments(), deployed.quantize(exported.images), "INT8")
-    for entry, a, b in zip(report.values(), fp32, int8, strict=True):
-        before, after = a[:, 1] > a[:, 0], b[:, 1] > b[:, 0]
-        assert entry["fp32"]["value"] == np.mean(before == split.labels)
-        assert entry["int8"]["value"] == np.mean(after == split.labels)
-        assert entry["same_label"] == np.mean(before == after)
-        assert entry["fp32"]["n"] == entry["int8"]["n"] == n
-
-
-@given(
-    offset=st.integers(0, 255),
-    divisor=st.integers(1, 255),
-    scale=st.floats(1e-3, 1),
-    zero_point=st.integers(-128, 127),
-    seed=st.integers(0, 99),
-)
-def test_quantized_pixels_are_the_nearest_levels(
-    offset: int, divisor: int, scale: float, zero_point: int, seed: int
-) -> None:
-    images = np.random.default_rng(seed).integers(0, 256, (2, 3, 3, 3), dtype=np.uint8)
-    found = quantize_images(images, Normalization(offset=offset, divisor=divisor), Quantization(scale, zero_point))
-    assert found.dtype == np.int8
-    assert found.shape == images.shape
-    levels = np.arange(-128, 128)
-    for pixel, level in zip(images.ravel(), found.ravel(), strict=True):
-        distance = np.abs((levels - zero_point) * scale - (int(pixel) - offset) / divisor)
-        assert distance[int(level) + 128] <= distance.min() + 1e-9
-
-
-@pytest.mark.parametrize(
-    ("offset", "divisor", "quantization"),
-    [(128, 128, Quantization(1 / 128, 0)), (0, 255, Quantization(float(np.float32(1 / 255)), -128))],
-)
-def test_quantized_pixels_of_either_backbone_are_the_pixels(
-    offset: int, divisor: int, quantization: Quantization
-) -> None:
-    pixels = np.arange(256, dtype=np.uint8)
-    assert quantize_images(pixels, Normalization(offset=offset, divisor=divisor), quantization).tolist() == list(
-        range(-128, 128)
-    )

@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments.mend import damaged
+from rehearsal.kills import VICTIMS, Moment, Passage, Repro, faults, finished_stages, mend, torment
 from rehearsal.miniature import environment, files, make, unmeasured
-from rehearsal.soak import VICTIMS, Passage, Repro, faults, locks, mend, torment
 
 # In the order in which DVC runs them.
 KILLED = (
@@ -29,7 +30,7 @@ KILLED = (
     "table1",
     "plots",
 )
-LONGEST = 4.0  # seconds into a stage, or into what comes after it
+RESUMED = "baseline"  # killed after its first epoch, before its last
 
 pytestmark = pytest.mark.slow
 
@@ -46,18 +47,20 @@ class Twins:
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> Twins:
     undisturbed, killed = (make(tmp_path_factory.mktemp(name)) for name in ("undisturbed", "killed"))
+    durations = Repro(undisturbed).durations()
     rng = random.Random(1)
-    reference = Repro(undisturbed)
-    plan = [(stage, LONGEST * rng.random(), victim) for stage, victim in zip(KILLED, VICTIMS * 3, strict=True)]
-    passage = torment(killed, plan)
-    reference.finish()
-    return Twins(undisturbed, killed, passage)
+    plan = [
+        Moment(stage, 0 if stage == RESUMED else rng.random() * durations[stage], victim, resume=stage == RESUMED)
+        for stage, victim in zip(KILLED, VICTIMS * 3, strict=True)
+    ]
+    return Twins(undisturbed, killed, torment(killed, plan))
 
 
 def test_a_dozen_kills_lose_nothing(twins: Twins) -> None:
     kills = twins.passage.kills
     assert len(kills) >= len(KILLED) - 2  # one may come so late that the next stage has ended
     assert {kill.victim for kill in kills} == set(VICTIMS)
+    assert twins.passage.resumed >= 1
     assert faults(twins.undisturbed, twins.killed, twins.passage) == []
 
 
@@ -100,11 +103,10 @@ def test_damaged_files_of_dvcs_own_cost_no_more_than_the_stage_at_hand(twins: Tw
     for content in (b"", whole[:-40], whole[: len(whole) // 2]):
         lock.write_bytes(content)
         rwlock.write_bytes(b'{"read": ')
-        assert locks(twins.killed) == (frozenset(), ["dvc.lock", ".dvc/tmp/rwlock"])
+        assert damaged(twins.killed) == ["dvc.lock", ".dvc/tmp/rwlock"]
         mend(twins.killed)
-        finished, damaged = locks(twins.killed)
-        assert damaged == []
-        assert len(finished) >= 18
+        assert damaged(twins.killed) == []
+        assert len(finished_stages(twins.killed)) >= 18
         assert not rwlock.exists()
     assert Repro(twins.killed).finish() in ([], ["plots"])
     assert files(twins.killed) == before

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from earlyexit.sources import fetch as module
 from earlyexit.sources.fetch import Patience, Remote, fetch
-from rehearsal.server import Fault, Server, Weather, serving
+from rehearsal.server import Fault, RandomFaults, Server, serving
 
 SIZE = 5000
 LOST = Fault(cut=0)
@@ -649,7 +649,7 @@ def test_a_full_disk(site: Site) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from earlyexit.fetch import Remote, fetch
+from earlyexit.sources.fetch import Remote, fetch
 url, folder, size, digest = sys.argv[1:]
 fetch([Remote(url, "a.zip", int(size), digest or None)], Path(folder))
 """
@@ -793,7 +793,7 @@ def test_in_any_weather(world: Server, content: bytes, garbage: bytes | None, se
         remote = site.remote(f"{world.url}/{Path(folder).name}/served")
         if garbage is not None:
             site.part.write_bytes(garbage)
-        world.plan = Weather(share, seed)
+        world.plan = RandomFaults(share, seed)
         try:
             fetch([remote], site.downloads, patient())
         except (OSError, ValueError) as error:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from earlyexit.dataset import PackedSplit
-from earlyexit.policy import thresholds
+from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
 from stages import calibrate
@@ -33,7 +33,7 @@ def test_no_warning_in_the_normal_case(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(monkeypatch, tiny_network.images(40), np.arange(40) % 2)
-    found = thresholds.load("models/thresholds.json")
+    found = load_thresholds("models/thresholds.json")
     assert (found.n, found.table) == (40, [50, 95])
     assert not any("dead" in warning for warning in found.warnings)
     assert capsys.readouterr().out.startswith("p50: 50 % requested of each exit, exit1 ")
@@ -44,7 +44,7 @@ def test_dead_exits_are_warned_of(
 ) -> None:
     images = np.repeat(tiny_network.images(1), 20, axis=0)  # equal images: every classifier gives one answer
     run(monkeypatch, images, np.arange(20) % 2)
-    found = thresholds.load("models/thresholds.json")
+    found = load_thresholds("models/thresholds.json")
     assert [warning.partition(":")[0] for warning in found.warnings] == [
         "exit1 is dead", "exit2 is dead", "final is dead",
     ]  # fmt: skip

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment
     for name, network in (("early_exit", deployed), ("baseline", baseline.network())):
         (tmp_path / "models/int8" / name).mkdir(parents=True)
         deployment.save(tmp_path / "models/int8" / name, network, "litert")
-    write_json(tmp_path / "models/thresholds.json", results.limits(2).model_dump())
+    write_json(tmp_path / "models/thresholds.json", results.thresholds(2).model_dump())
     (tmp_path / "models/evaluation").mkdir()
     per_image.save(tmp_path / "models/evaluation/val.safetensors", results.evaluation(exits=2))
     library = source.generate(deployed, [9, 9])

@@ -6,7 +6,7 @@ import pytest
 
 from earlyexit.common.files import write_json
 from earlyexit.firmware import packages, source, tflm
-from earlyexit.policy import thresholds
+from earlyexit.policy.thresholds import calibrate
 from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
 from stages import firmware as stage
@@ -21,8 +21,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment
     monkeypatch.setattr(stage, "load", lambda: SimpleNamespace(firmware=SimpleNamespace(percentile=75)))
     (tmp_path / "models/int8/early_exit").mkdir(parents=True)
     deployment.save(tmp_path / "models/int8/early_exit", deployed, "litert")
-    limits = thresholds.calibrate(MARGINS, [75], deployed.names, deployed.logits_scales())
-    write_json(tmp_path / "models/thresholds.json", limits.model_dump())
+    thresholds = calibrate(MARGINS, [75], deployed.names, deployed.logits_scales())
+    write_json(tmp_path / "models/thresholds.json", thresholds.model_dump())
     return tmp_path
 
 

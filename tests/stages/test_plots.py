@@ -65,7 +65,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (models / "evaluation").mkdir()
     found = replace(results.evaluation(len(val)), ids=val.ids, labels=val.labels)
     per_image.save(models / "evaluation" / "val.safetensors", found)
-    write_json(models / "thresholds.json", results.limits().model_dump())
+    write_json(models / "thresholds.json", results.thresholds().model_dump())
     write_json(models / "latency.json", results.latency())
     (tmp_path / "reports").mkdir()
     write_json(tmp_path / "reports" / "emulated.json", emulated_report(3))
@@ -117,7 +117,7 @@ def test_examples_are_of_the_middle_percentile(root: Path, monkeypatch: pytest.M
     monkeypatch.setattr(examples, "draw", draw)
     monkeypatch.setattr(plots, "save_figure", lambda path, figure: None)
     plots.main()
-    assert seen == [(results.limits().margins[75], 75)]
+    assert seen == [(results.thresholds().margins[75], 75)]
 
 
 def test_failure_leaves_what_was_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

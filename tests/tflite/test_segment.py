@@ -1,23 +1,14 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from earlyexit.policy import decision
-from earlyexit.policy.cascade import Cascade, Outcome
+from earlyexit.common.pixels import Normalization
 from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
-from earlyexit.tflite.segment import Segment, all_logits
+from earlyexit.tflite.reader import logits_and_features
+from earlyexit.tflite.segment import Quantization, all_logits, quantize_images, run_in_turn
 from tests.conftest import Exported
-
-
-class Spy:
-    """A segment that counts its runs."""
-
-    def __init__(self, segment: Segment) -> None:
-        self.segment, self.runs = segment, 0
-
-    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        self.runs += 1
-        return self.segment(x)
 
 
 @pytest.fixture(scope="module")
@@ -28,45 +19,6 @@ def images(exported: Exported, deployed: Deployment) -> np.ndarray:
 @pytest.fixture(scope="module")
 def logits(deployed: Deployment, images: np.ndarray) -> np.ndarray:
     return all_logits(deployed.segments(), images, "INT8")
-
-
-def test_the_cascade_is_the_vectorised_policy(deployed: Deployment, images: np.ndarray, logits: np.ndarray) -> None:
-    rng = np.random.default_rng(0)
-    margins = decision.margins(logits)
-    segments = deployed.segments()
-    rows = [[int(rng.choice(margins[k])) for k in range(2)] for _ in range(12)]
-    seen = set()
-    for limits in [*rows, [-1, -1], [255, 255], [255, -1]]:
-        expected = decision.decide(logits, limits)
-        cascade = Cascade(segments, limits)
-        for i, image in enumerate(images):
-            k = int(expected.exits[i])
-            assert cascade(image) == Outcome(int(expected.labels[i]), k, int(margins[k, i]))
-            seen.add(k)
-    assert seen == {0, 1, 2}
-
-
-@pytest.mark.parametrize(("limits", "runs"), [([-1, -1], [1, 0, 0]), ([255, -1], [1, 1, 0]), ([255, 255], [1, 1, 1])])
-def test_an_exit_really_stops(deployed: Deployment, images: np.ndarray, limits: list[int], runs: list[int]) -> None:
-    spies = [Spy(segment) for segment in deployed.segments()]
-    outcome = Cascade(spies, limits)(images[0])  # type: ignore[arg-type]
-    assert [spy.runs for spy in spies] == runs
-    assert outcome.exit == sum(runs) - 1
-
-
-def test_an_image_leaves_where_its_margin_is_greater_not_equal(
-    deployed: Deployment, images: np.ndarray, logits: np.ndarray
-) -> None:
-    margin = int(decision.margins(logits)[0, 0])
-    segments = deployed.segments()
-    assert Cascade(segments, [margin - 1, 255])(images[0]).exit == 0
-    assert Cascade(segments, [margin, 255])(images[0]).exit == 2
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_threshold_an_early_exit(deployed: Deployment, count: int) -> None:
-    with pytest.raises(ValueError, match=f"{count} thresholds for 2 early exits"):
-        Cascade(deployed.segments(), [1] * count)
 
 
 def test_the_last_segment_has_no_features(deployed: Deployment, images: np.ndarray) -> None:
@@ -93,14 +45,10 @@ def test_answers_are_copies(deployed: Deployment, images: np.ndarray) -> None:
 
 
 def test_reference_kernels_are_tflms(deployed: Deployment, images: np.ndarray) -> None:
-    (first, *_), x = deployed.segments(reference=True), images[:8]
-    answers = arena.run(deployed.models[0], x)
-    expected = {answer.ndim: answer for answer in answers}
-    for i, image in enumerate(x):
-        logits, features = first(image)
-        assert np.array_equal(logits, expected[2][i])
-        assert features is not None
-        assert np.array_equal(features, expected[4][i])
+    first = deployed.segments(reference=True)[0]
+    expected = logits_and_features(arena.run(deployed.models[0], images[:8]))
+    for answer, row in zip(expected, zip(*map(first, images[:8]), strict=True), strict=True):
+        np.testing.assert_array_equal(answer, row)
 
 
 def test_optimized_kernels_are_close_to_the_reference(
@@ -117,3 +65,42 @@ def test_all_logits_runs_every_segment(deployed: Deployment, images: np.ndarray,
         assert x is not None
         answer, x = segment(x)
         assert np.array_equal(answer, logits[k, 5])
+
+
+def test_a_segment_runs_when_its_logits_are_asked_for(deployed: Deployment, images: np.ndarray) -> None:
+    first = deployed.segments()[0]
+    running = run_in_turn([first, None], images[0])  # type: ignore[list-item]
+    assert np.array_equal(next(running), first(images[0])[0])
+
+
+@given(
+    offset=st.integers(0, 255),
+    divisor=st.integers(1, 255),
+    scale=st.floats(1e-3, 1),
+    zero_point=st.integers(-128, 127),
+    seed=st.integers(0, 99),
+)
+def test_quantized_pixels_are_the_nearest_levels(
+    offset: int, divisor: int, scale: float, zero_point: int, seed: int
+) -> None:
+    images = np.random.default_rng(seed).integers(0, 256, (2, 3, 3, 3), dtype=np.uint8)
+    found = quantize_images(images, Normalization(offset=offset, divisor=divisor), Quantization(scale, zero_point))
+    assert found.dtype == np.int8
+    assert found.shape == images.shape
+    levels = np.arange(-128, 128)
+    for pixel, level in zip(images.ravel(), found.ravel(), strict=True):
+        distance = np.abs((levels - zero_point) * scale - (int(pixel) - offset) / divisor)
+        assert distance[int(level) + 128] <= distance.min() + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("offset", "divisor", "quantization"),
+    [(128, 128, Quantization(1 / 128, 0)), (0, 255, Quantization(float(np.float32(1 / 255)), -128))],
+)
+def test_quantized_pixels_of_either_backbone_are_the_pixels(
+    offset: int, divisor: int, quantization: Quantization
+) -> None:
+    pixels = np.arange(256, dtype=np.uint8)
+    assert quantize_images(pixels, Normalization(offset=offset, divisor=divisor), quantization).tolist() == list(
+        range(-128, 128)
+    )

@@ -47,14 +47,16 @@ def choose(evaluation: Evaluation, decisions: decision.Decisions) -> list[tuple[
     return chosen
 
 
-def draw(evaluation: Evaluation, val: PackedSplit, names: Sequence[str], limits: list[int], percentile: int) -> Sheet:
+def draw(
+    evaluation: Evaluation, val: PackedSplit, names: Sequence[str], thresholds: list[int], percentile: int
+) -> Sheet:
     """Draw a row of images for each classifier.
 
     Args:
         evaluation: logits on the val split.
         val: the images that were evaluated.
         names: of the classifiers.
-        limits: thresholds of the percentile.
+        thresholds: integer margins of the percentile.
         percentile: named in the headline.
 
     Raises:
@@ -62,7 +64,7 @@ def draw(evaluation: Evaluation, val: PackedSplit, names: Sequence[str], limits:
     """
     if not np.array_equal(val.ids, evaluation.ids):
         raise ValueError("the packed val split is not the one that was evaluated; rerun the evaluate stage")
-    decisions = decision.decide(evaluation.int8_early_exit, limits)
+    decisions = decision.decide(evaluation.int8_early_exit, thresholds)
     chosen = choose(evaluation, decisions)
     row_height = _STEP + _LINE
     sheet = Sheet(_LEFT + (RIGHT + WRONG) * _STEP + 3 * GAP, _TOP + len(names) * row_height)

@@ -35,7 +35,7 @@ def test_spread_is_even_and_goes_from_sure_to_unsure() -> None:
 
 def test_chosen_examples_leave_at_their_exit_and_are_on_their_side() -> None:
     evaluation = results.evaluation(n=200)
-    decisions = decision.decide(evaluation.int8_early_exit, results.limits().margins[50])
+    decisions = decision.decide(evaluation.int8_early_exit, results.thresholds().margins[50])
     for number, (right, wrong) in enumerate(examples.choose(evaluation, decisions)):
         assert (decisions.exits[[*right, *wrong]] == number).all()
         assert (decisions.labels[right] == evaluation.labels[right]).all()
@@ -46,9 +46,9 @@ def test_chosen_examples_leave_at_their_exit_and_are_on_their_side() -> None:
 
 def test_examples_have_a_border_each(tmp_path: Path) -> None:
     evaluation = results.evaluation()
-    limits = results.limits().margins[50]
-    sheet = examples.draw(evaluation, split(60), results.names(3), limits, 50)
-    decisions = decision.decide(evaluation.int8_early_exit, limits)
+    thresholds = results.thresholds().margins[50]
+    sheet = examples.draw(evaluation, split(60), results.names(3), thresholds, 50)
+    decisions = decision.decide(evaluation.int8_early_exit, thresholds)
     chosen = examples.choose(evaluation, decisions)
     ring = (examples.TILE + 8) ** 2 - examples.TILE**2
     for side, colour in enumerate((style.RIGHT, style.WRONG)):
@@ -56,19 +56,19 @@ def test_examples_have_a_border_each(tmp_path: Path) -> None:
         count = sum(len(pair[side]) for pair in chosen)
         assert 0 < colours(sheet)[colour] - count * ring < ring
     sheet.save(tmp_path / "one.png")
-    examples.draw(evaluation, split(60), results.names(3), limits, 50).save(tmp_path / "two.png")
+    examples.draw(evaluation, split(60), results.names(3), thresholds, 50).save(tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
-@pytest.mark.parametrize("limit", [-1, 255])
-def test_examples_where_no_image_leaves_at_an_exit(limit: int) -> None:
-    sheet = examples.draw(results.evaluation(exits=1), split(60), results.names(1), [limit], 50)
+@pytest.mark.parametrize("threshold", [-1, 255])
+def test_examples_where_no_image_leaves_at_an_exit(threshold: int) -> None:
+    sheet = examples.draw(results.evaluation(exits=1), split(60), results.names(1), [threshold], 50)
     assert colours(sheet)[style.RIGHT] > 0
 
 
 def test_examples_refuse_other_images() -> None:
     with pytest.raises(ValueError, match="rerun the evaluate stage"):
-        examples.draw(results.evaluation(), split(59), results.names(3), results.limits().margins[50], 50)
+        examples.draw(results.evaluation(), split(59), results.names(3), results.thresholds().margins[50], 50)
 
 
 def test_samples_are_half_persons_and_the_same_every_time() -> None:

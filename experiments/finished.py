@@ -1,13 +1,14 @@
-"""Experiments by name: their params and the reports that they left in Git."""
+"""Finished experiments by name: their params, and their reports as Git holds them."""
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from ruamel.yaml import YAML
+
+from earlyexit.common.files import write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -17,18 +18,12 @@ class Experiment:
     Attributes:
         name: such as seeds-3.
         revision: its commit.
-        repo: where it lies.
+        repo: the project.
     """
 
     name: str
     revision: str
     repo: Repo
-
-    @cached_property
-    def params(self) -> dict[str, Any]:
-        """Its params.yaml."""
-        content: dict[str, Any] = YAML(typ="safe", pure=True).load(self.read("params.yaml").decode())
-        return content
 
     def param(self, leaf: str) -> Any:
         """Return one leaf of its params, e.g. train.seed.
@@ -36,7 +31,7 @@ class Experiment:
         Raises:
             ValueError: there is no such leaf.
         """
-        value: Any = self.params
+        value = _yaml(self.read("params.yaml"))
         for key in leaf.split("."):
             if not isinstance(value, dict) or key not in value:
                 raise ValueError(f"{leaf}: no such leaf in the params of {self.name}")
@@ -48,40 +43,32 @@ class Experiment:
         return json.loads(self.read(f"reports/{name}"))
 
     def reports(self) -> dict[str, bytes]:
-        """Return every file that a stage wrote below reports/, by its path from there."""
-        lock = YAML(typ="safe", pure=True).load(self.read("dvc.lock").decode())
-        outs = [out["path"] for stage in lock["stages"].values() for out in stage["outs"]]
-        found = {}
-        for out in sorted(path for path in outs if path.startswith("reports/")):
-            for path in self._files(out):
-                found[path.removeprefix("reports/")] = self.read(path)
-        return found
+        """Return the content of each file that a stage wrote below reports/, by its path from there."""
+        stages = _yaml(self.read("dvc.lock"))["stages"].values()
+        outs = sorted(out["path"] for stage in stages for out in stage["outs"] if out["path"].startswith("reports/"))
+        return {path.removeprefix("reports/"): self.read(path) for out in outs for path in self._files(out)}
 
     def read(self, path: str) -> bytes:
         """Return the content of a file that Git tracks in the experiment.
 
         Raises:
-            ValueError: there is none; the experiment did not get that far.
+            ValueError: there is no such file; the experiment did not get that far.
         """
-        files = self._files(path)
-        if files != [path]:
+        if self._files(path) != [path]:
             raise ValueError(f"{self.name} ({self.revision[:7]}) has no {path}; see `dvc queue logs {self.name}`")
-        with self.repo.scm.get_fs(self.revision).open(path, "rb") as file:
-            content: bytes = file.read()
+        content: bytes = self.repo.scm.get_fs(self.revision).cat_file(path)
         return content
 
     def _files(self, path: str) -> list[str]:
-        tree = self.repo.scm.get_fs(self.revision)
-        if tree.isfile(path):
-            return [path]
-        return sorted(tree.find(path)) if tree.isdir(path) else []
+        """Return `path` if it is a file, and all files below it if it is a folder."""
+        return sorted(self.repo.scm.get_fs(self.revision).find(path))
 
 
 def find(sweep: str, folder: str = ".") -> list[Experiment]:
     """Return the experiments `sweep` or `sweep`-1, `sweep`-2, ... of the newest commit that has any, in that order.
 
     Raises:
-        ValueError: the folder is no DVC project, another process has locked it, or there are none.
+        ValueError: the folder is no DVC project, another process has locked it, or there are no such experiments.
     """
     try:
         repo = Repo(folder)
@@ -91,13 +78,27 @@ def find(sweep: str, folder: str = ".") -> list[Experiment]:
     except DvcException as error:  # for one, another DVC process holds the lock
         raise ValueError(f"{folder}: the experiments cannot be listed: {error}") from error
     for experiments in listed.values():
-        named = {name: rev for name, rev in experiments if name == sweep or _number(name, sweep) is not None}
+        numbered = [(_number(name, sweep), name, revision) for name, revision in experiments]
+        named = sorted(entry for entry in numbered if entry[0] is not None)
         if named:
-            order = sorted(named, key=lambda name: _number(name, sweep) or 0)
-            return [Experiment(name, named[name], repo) for name in order]
+            return [Experiment(name, revision, repo) for _, name, revision in named]
     raise ValueError(f"no experiments named {sweep}-1, {sweep}-2, ...; run `make {sweep}`, see docs/sweeps.md")
 
 
+def save(sweep: str, content: Any, text: str) -> None:
+    """Write reports/sweeps/`sweep`.json with `content`, and .md with `text`; print `text`."""
+    write_json(f"reports/sweeps/{sweep}.json", content)
+    write_text(f"reports/sweeps/{sweep}.md", text)
+    print(text)
+
+
 def _number(name: str, sweep: str) -> int | None:
+    """Return I for the name `sweep`-I, 0 for `sweep` itself, None for any other name."""
+    if name == sweep:
+        return 0
     rest = name.removeprefix(f"{sweep}-")
     return int(rest) if rest != name and rest.isdecimal() else None
+
+
+def _yaml(content: bytes) -> Any:
+    return YAML(typ="safe", pure=True).load(content.decode())

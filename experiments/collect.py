@@ -1,10 +1,10 @@
-"""`python -m experiments.reports NAME FOLDER`: reports of one experiment, without figures that show photographs."""
+"""`python -m experiments.collect NAME FOLDER`: copy the reports of one experiment, without figures of photographs."""
 
 import sys
 from pathlib import Path
 
 from earlyexit.common.files import replacing_folder
-from experiments.experiments import find
+from experiments.finished import find
 from stages import run
 
 PHOTOGRAPHS = {"plots/examples.png", "plots/samples.png"}
@@ -16,10 +16,9 @@ def main() -> None:
     experiment = find(name)[-1]
     with replacing_folder(Path(target)) as folder:
         for path, content in experiment.reports().items():
-            if path in PHOTOGRAPHS:
-                continue
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(content)
+            if path not in PHOTOGRAPHS:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(content)
     print(f"{target}: reports of {experiment.name} ({experiment.revision[:7]})")
 
 

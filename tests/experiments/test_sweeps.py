@@ -1,17 +1,17 @@
 """Sweeps over a toy project whose only stage writes what the workflow's reports look like."""
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.cli import main as dvc
 from dvc.repo import Repo
 
-from experiments import compare, experiments, reports, seeds
+from experiments import collect, compare, finished, seeds
+from rehearsal.miniature import commit, environment
 
 STAGE = """\
 import json, pathlib
@@ -39,6 +39,8 @@ write("plots/samples.png", seed)
 """
 OUTS = ["table1.json", "metrics.json", "memory.json", "reliability.json", "plots"]
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc.*")
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,37 +55,34 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "reports").mkdir()
     (folder / "reports/notes.md").write_text("by hand")
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
-    scripts = str(Path(sys.executable).parent)
-    environment = {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"]}
-    for command in (
-        ["git", "init", "-q"],
-        ["dvc", "init", "-q"],
-        ["git", "add", "--all"],
-        ["git", *identity, "commit", "-q", "-m", "toy"],
-        ["dvc", "exp", "run", "--name", "trial-2", "-S", "train.seed=4", "-S", "exits=[block2]"],
-        ["dvc", "exp", "run", "--name", "trial-1", "-S", "train.seed=2", "-S", "exits=[block2]"],
-        ["dvc", "exp", "run", "--name", "other", "-S", "train.seed=3", "-S", "exits=[block2,block4]"],
-    ):
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    commit(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PATH", environment()["PATH"])
+        for command in (
+            "init",
+            "exp run --name trial-2 -S train.seed=4 -S exits=[block2]",
+            "exp run --name trial-1 -S train.seed=2 -S exits=[block2]",
+            "exp run --name other -S train.seed=3 -S exits=[block2,block4]",
+        ):
+            assert dvc(command.split()) == 0
     return folder
 
 
 def test_experiments_are_found_by_name_in_order(project: Path) -> None:
-    found = experiments.find("trial", str(project))
+    found = finished.find("trial", str(project))
     assert [experiment.name for experiment in found] == ["trial-1", "trial-2"]
     assert [experiment.param("train.seed") for experiment in found] == [2, 4]
     assert [experiment.report("memory.json")["early_exit"]["flash"] for experiment in found] == [2000, 4000]
-    assert [experiment.name for experiment in experiments.find("other", str(project))] == ["other"]
+    assert [experiment.name for experiment in finished.find("other", str(project))] == ["other"]
 
 
 def test_what_is_not_there(project: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no experiments named tri-1"):
-        experiments.find("tri", str(project))
+        finished.find("tri", str(project))
     with pytest.raises(ValueError, match="no DVC project"):
-        experiments.find("trial", str(tmp_path))
-    found = experiments.find("trial", str(project))[0]
+        finished.find("trial", str(tmp_path))
+    found = finished.find("trial", str(project))[0]
     with pytest.raises(ValueError, match=r"train.sed: no such leaf in the params of trial-1"):
         found.param("train.sed")
     with pytest.raises(ValueError, match=r"trial-1 \(.{7}\) has no reports/table2.json"):
@@ -93,7 +92,7 @@ def test_what_is_not_there(project: Path, tmp_path: Path) -> None:
 def test_a_project_that_another_process_locks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0)
     with Repo(str(project)).lock, pytest.raises(ValueError, match="cannot be listed: Unable to acquire lock"):
-        experiments.find("trial", str(project))
+        finished.find("trial", str(project))
 
 
 def run(module: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -142,7 +141,7 @@ def test_experiments_side_by_side(project: Path, monkeypatch: pytest.MonkeyPatch
 def test_reports_are_those_of_the_stages_without_photographs(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(reports, project, monkeypatch, "trial", str(tmp_path / "kept"))
+    run(collect, project, monkeypatch, "trial", str(tmp_path / "kept"))
     files = {
         path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*") if path.is_file()
     }
