@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import portable
+from earlyexit.emulation import portable
 from earlyexit.firmware import source
 from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network
@@ -35,8 +35,3 @@ def test_a_wrong_answer_is_noticed(
         ValueError, match=r"segment0_conv_0: the kernel's answer differs from the reference on Cortex-M0"
     ):
         portable.compare(deployed.models, image, [portable.M0])
-
-
-def test_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="nowhere"):
-        portable.main([str(tmp_path / "nowhere")])
