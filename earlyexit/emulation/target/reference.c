@@ -1,7 +1,7 @@
 /*
  * Loops with the structure of TensorFlow Lite Micro's reference kernels: one output at a time, a bounds check for every
  * weight's position, addresses from shapes, the input's zero point added in the innermost loop, two roundings. Written
- * anew, since no package has TensorFlow Lite Micro's sources.
+ * anew, since no package with TensorFlow Lite Micro's sources was found.
  */
 
 #include <stdint.h>
