@@ -11,7 +11,7 @@ from pathlib import Path
 
 from earlyexit.dataset import open_split
 from earlyexit.emulation import compiler, emulate, qemu
-from earlyexit.firmware import source
+from earlyexit.firmware import packages
 from earlyexit.tflite import deployment
 
 IMAGES = 3
@@ -25,7 +25,7 @@ def main() -> None:
     """
     try:
         network = deployment.load(Path("models/int8/early_exit"))
-        library = {name: Path("models/firmware", name).read_text(encoding="utf-8") for name in source.LIBRARY}
+        library = packages.read_library(Path("models/firmware"))
         images = network.quantize(open_split("data/packed", "val").images[:IMAGES])
         flash, ram = emulate.ROOMY
         image = compiler.build(library, flash=flash, ram=ram)

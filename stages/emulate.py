@@ -9,7 +9,7 @@ from earlyexit.common.files import write_json, write_text
 from earlyexit.dataset import open_split
 from earlyexit.emulation import emulate, report
 from earlyexit.evaluation import per_image
-from earlyexit.firmware import source
+from earlyexit.firmware import packages, source
 from earlyexit.params import load
 from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
@@ -27,7 +27,7 @@ def main() -> None:
     rows = np.linspace(0, len(val) - 1, min(params.emulate.images, len(val))).round().astype(np.int64)
     images = network.quantize(val.images[rows])
 
-    library = {name: Path("models/firmware", name).read_text(encoding="utf-8") for name in source.LIBRARY}
+    library = packages.read_library(Path("models/firmware"))
     refill = params.emulate.refill
     generated = source.generate(baseline, [])
     with ThreadPoolExecutor(2) as pool:

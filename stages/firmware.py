@@ -1,10 +1,10 @@
-"""Stage firmware: the INT8 network as a C library without dependencies, and as arrays for TensorFlow Lite Micro."""
+"""Stage firmware: the INT8 network as a C library for four build systems, and as arrays for TensorFlow Lite Micro."""
 
 import shutil
 from pathlib import Path
 
 from earlyexit.common.files import replacing_folder, write_text
-from earlyexit.firmware import source, tflm
+from earlyexit.firmware import packages, source, tflm
 from earlyexit.params import load
 from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
@@ -16,14 +16,13 @@ def main() -> None:
     percentile = load().firmware.percentile
     network = deployment.load(Path("models/int8/early_exit"))
     thresholds = load_thresholds("models/thresholds.json").margins[percentile]
-    library = source.generate(network, thresholds, percentile)
+    layout = source.lay_out(source.read(network.models))
+    library = packages.generate(source.generate(network, thresholds, percentile), layout)
     arrays = tflm.generate(network, thresholds, percentile)
     with replacing_folder(Path("models/firmware")) as folder:
         for name, text in {**library, **{f"tflm/{name}": text for name, text in arrays.items()}}.items():
             write_text(folder / name, text)
-        shutil.copy(source.EXAMPLE, folder)
         shutil.copy(tflm.EXAMPLE, folder / "tflm")
-    layout = source.lay_out(source.read(network.models))
     print(f"RAM for activations: {layout.plan.size:,} bytes; flash for constants: {source.flash_bytes(layout):,} bytes")
 
 

@@ -24,7 +24,6 @@ VERSION = "1"  # of the C interface
 NETWORK, KERNELS = "ee_network.c", "ee_kernels.c"
 LIBRARY = ("ee.h", NETWORK, "ee_kernels.h", KERNELS)
 """Names of the library's files."""
-EXAMPLE = Path(__file__).with_name("examples") / "example_main.c"
 
 _KERNELS = Path(__file__).with_name("kernels")
 _LOGITS = "logits"  # a buffer of the caller's, outside the arena

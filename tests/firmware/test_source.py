@@ -16,14 +16,11 @@ from earlyexit.common.pixels import Normalization
 from earlyexit.firmware import emit, layers, plan, source
 from earlyexit.params import load, overridden
 from earlyexit.policy import decision
-from earlyexit.task import CLASSES
 from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
 from earlyexit.tflite.reader import logits_and_features
 from tests import ROOT, tiny_network
-from tests.conftest import Exported
 from tests.firmware import library
-from tests.firmware.host import build_texts
 from tests.firmware.library import Library, Source, Status
 
 THRESHOLDS = [12, 20]
@@ -370,19 +367,6 @@ def test_header_is_cpp_too(deployed: Deployment, tmp_path: Path) -> None:
     (tmp_path / "main.cpp").write_text('#include "ee.h"\nint main() { return ee_init(); }\n')
     command = ["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "main.cpp"]
     subprocess.run(command, cwd=tmp_path, check=True)
-
-
-def test_example_classifies_pixels(deployed: Deployment, exported: Exported, tmp_path: Path) -> None:
-    program = build_texts({**files(deployed), "main.c": source.EXAMPLE.read_text()}, tmp_path)
-    images = exported.images[:8]
-    process = subprocess.run([program], input=images.tobytes(), capture_output=True, check=True)
-    logits = known(deployed, images).logits
-    decisions = decision.decide(logits, THRESHOLDS)
-    margins = decision.margins(logits)[decisions.exits, np.arange(len(images))]
-    assert process.stdout.decode().splitlines() == [
-        f"{CLASSES[label]}: exit {exit_}, margin {margin}"
-        for label, exit_, margin in zip(decisions.labels, decisions.exits, margins, strict=True)
-    ]
 
 
 @pytest.mark.parametrize(

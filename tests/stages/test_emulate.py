@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment
     per_image.save(tmp_path / "models/evaluation/val.safetensors", results.evaluation(exits=2))
     library = source.generate(deployed, [9, 9])
     for file, text in library.items():
-        write_text(tmp_path / "models/firmware" / file, text)
+        write_text(tmp_path / "models/firmware/src" / file, text)
     (tmp_path / "data/packed").mkdir(parents=True)
     np.save(tmp_path / "data/packed/val.npy", tiny_network.images(7))
     table = pd.DataFrame({"id": range(7), "split": "val", "label": [0, 1, 0, 1, 0, 1, 0], "person_share": 0.0})
@@ -53,7 +53,7 @@ def test_writes_the_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_another_firmware_is_noticed(folder: Path) -> None:
-    path = Path("models/firmware/ee_kernels.c")
+    path = Path("models/firmware/src/ee_kernels.c")
     write_text(path, path.read_text().replace("layer->out_zero_point;", "layer->out_zero_point + 1;"))
     with pytest.raises(ValueError, match="logits of exit1: the firmware's differ from TFLM"):
         stage.main()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from earlyexit.common.files import write_json
-from earlyexit.firmware import source, tflm
+from earlyexit.firmware import packages, source, tflm
 from earlyexit.policy.thresholds import calibrate
 from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
@@ -28,22 +28,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment
 
 def test_writes_the_library_and_the_arrays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stage.main()
-    written = {str(path.relative_to("models/firmware")) for path in Path("models/firmware").rglob("*.*")}
-    library = {"ee.h", "ee_network.c", "ee_kernels.h", "ee_kernels.c", "example_main.c"}
+    folder = Path("models/firmware")
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     arrays = {"ee_tflm.h", "ee_tflm.c", "segment0.c", "segment1.c", "segment2.c", "example_main.cc"}
-    assert written == library | {f"tflm/{name}" for name in arrays}
-    header = Path("models/firmware/ee.h").read_text()
+    assert written > {f"src/{name}" for name in source.LIBRARY} | {packages.HOST_EXAMPLE, "library.json"}
+    assert {name for name in written if name.startswith("tflm/")} == {f"tflm/{name}" for name in arrays}
+    header = packages.read_library(folder)["ee.h"]
     assert "percentile 75" in header
     assert "#define EE_THRESHOLD_0 149 " in header
     assert "#define EE_THRESHOLD_1 74 " in header
-    assert Path("models/firmware/example_main.c").read_text() == source.EXAMPLE.read_text()
     assert Path("models/firmware/tflm/example_main.cc").read_text() == tflm.EXAMPLE.read_text()
     assert "bytes" in capsys.readouterr().out
 
 
 def test_leaves_what_was_there_where_it_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.main()
-    before = Path("models/firmware/ee.h").read_bytes()
+    before = Path("models/firmware/src/ee.h").read_bytes()
 
     def fail(*_: object) -> dict[str, str]:
         raise ValueError("no")
@@ -51,5 +51,5 @@ def test_leaves_what_was_there_where_it_fails(folder: Path, monkeypatch: pytest.
     monkeypatch.setattr(tflm, "generate", fail)
     with pytest.raises(ValueError, match="no"):
         stage.main()
-    assert Path("models/firmware/ee.h").read_bytes() == before
+    assert Path("models/firmware/src/ee.h").read_bytes() == before
     assert [path.name for path in Path("models").iterdir() if path.name.startswith(".")] == []

@@ -3,7 +3,8 @@
  * red, green and blue side by side, and prints a line for each. On a device a camera takes the place of
  * fread.
  *
- *     cc -std=c99 example_main.c ee_network.c ee_kernels.c -o example
+ *     cc -std=c99 -O3 -Isrc examples/host/example_main.c \
+ *        src/ee_network.c src/ee_kernels.c -o example
  *     ./example < images.rgb
  */
 
