@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from earlyexit.common.markdown import NOTHING, bold, percent, table, thousands, times
 from earlyexit.emulation.compiler import OPTIMIZE
 from earlyexit.emulation.emulate import Emulated
-from earlyexit.firmware import layers, source
+from earlyexit.firmware import emit, layers, source
 from earlyexit.firmware.text import shape_text
 from earlyexit.policy import decision
 from earlyexit.policy.thresholds import Thresholds
@@ -98,7 +98,10 @@ def memory(emulated: Emulated) -> dict[str, Any]:
 
 
 def layer_costs(emulated: Emulated) -> list[dict[str, Any]]:
-    """Return a row for each layer: segment, name, kind, shapes, mean estimated cycles and instructions, and MACs."""
+    """Return a row for each layer: segment, name, kind, shapes, mean estimated cycles and instructions, MACs.
+
+    `fast` says that the code for the DSP extension runs it; otherwise plain C does.
+    """
     rows = []
     for number, (name, model) in enumerate(zip(emulated.network.names, emulated.network.models, strict=True)):
         calls = [[count for _, count in cost.calls] for cost in emulated.trace.segments[number]]
@@ -115,6 +118,7 @@ def layer_costs(emulated: Emulated) -> list[dict[str, Any]]:
                     "cycles": round(cycles),
                     "instructions": round(instructions),
                     "macs": operator.macs,
+                    "fast": emit.runs_fast(layer),
                 }
             )
     return rows
@@ -176,6 +180,12 @@ def _memory(found: dict[str, Any]) -> list[str]:
 
 def _note(found: dict[str, Any]) -> str:
     equal = found["equal"]
+    plain = [
+        f"{row['layer']} of {network} ({row['segment']})"
+        for network, rows in found["layers"].items()
+        for row in rows
+        if not row["fast"]
+    ]
     return (
         f"Mean over {found['images']} val images; shares of exits over {found['val_images']:,}. Cycles are estimated: "
         "the timings of Arm's Cortex-M4 Technical Reference Manual, taken branches and unaligned loads counted, memory "
@@ -183,7 +193,8 @@ def _note(found: dict[str, Any]) -> str:
         "are those issued, those that an IT block skips included. What a MAC costs differs from layer to layer (fewer "
         "channels: more loads and requantizations for each), and so does this speedup from the MACs'. Compiled by "
         f"{found['compiler']}, counted by {found['emulator']}. Equal to TFLM's and LiteRT's reference kernels in every "
-        f"byte: {equal['early_exit'] + equal['baseline']:,} logits and features."
+        f"byte: {equal['early_exit'] + equal['baseline']:,} logits and features. Layers that the code for the DSP "
+        f"extension does not run: {', '.join(plain) or 'none'}."
     )
 
 
