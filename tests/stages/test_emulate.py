@@ -54,7 +54,8 @@ def test_writes_the_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_another_firmware_is_noticed(folder: Path) -> None:
     path = Path("models/firmware/src/ee_kernels.c")
-    write_text(path, path.read_text().replace("value + layer->out_zero_point, -128", "value + layer->out_zero_point + 1, -128"))
+    mean = "value + layer->out_zero_point"
+    write_text(path, path.read_text().replace(f"{mean}, -128", f"{mean} + 1, -128"))
     with pytest.raises(ValueError, match="logits of exit1: the firmware's differ from TFLM"):
         stage.main()
     assert not Path("reports").exists()
