@@ -78,7 +78,7 @@ def _keep_lock() -> None:
 
 
 def _end_with_dvc() -> None:
-    """Have the kernel end a stage whose DVC was killed (Linux): nothing else would, and the next run would meet it."""
+    """Have the kernel end a stage whose DVC was killed (Linux); an orphaned stage would collide with the next run."""
     if "DVC_STAGE" in os.environ:
         end_with_parent(signal.SIGTERM)
 

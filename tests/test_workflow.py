@@ -190,9 +190,9 @@ def closure(script: str) -> set[str]:
 
 
 def dependency(module: str) -> str | None:
-    """What dvc.yaml names for a module: its package; the file where the package is earlyexit or earlyexit.common."""
+    """What dvc.yaml names for a module: its package; its file in earlyexit, earlyexit.common and stages themselves."""
     parts = module.split(".")
-    depth = 3 if parts[1] == "common" else 2
+    depth = 3 if parts[1:2] == ["common"] else 2
     if len(parts) < depth:
         return None
     path = "/".join(parts[:depth])
@@ -201,11 +201,11 @@ def dependency(module: str) -> str | None:
 
 def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "earlyexit":
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("earlyexit", "stages"):
             names = (f"{node.module}.{alias.name}" for alias in node.names)
             yield from (name if is_module(name) else str(node.module) for name in names)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("earlyexit."))
+            yield from (alias.name for alias in node.names if alias.name.startswith(("earlyexit.", "stages.")))
 
 
 def is_module(name: str) -> bool:

@@ -1,3 +1,4 @@
+import ast
 import re
 import shutil
 import signal
@@ -263,20 +264,15 @@ def test_the_fingerprint_samples_the_whole_split() -> None:
 
 def test_the_code_that_counts_is_all_that_training_imports() -> None:
     """And no more: an unfinished training goes on after a change of a figure."""
-    found: set[str] = set()
-    queue = [ROOT / "earlyexit/training"]
+    imported: set[str] = set()
+    queue = sorted((ROOT / "earlyexit/training").glob("*.py"))
     while queue:
-        place = queue.pop()
-        for path in place.rglob("*.py") if place.is_dir() else [place]:
-            for name in re.findall(
-                r"^(?:from|import) (earlyexit\.[\w.]+)(?: import (\w+))?", path.read_text(), re.MULTILINE
-            ):
-                module = ROOT / "/".join([*name[0].split("."), name[1]])
-                module = module if module.with_suffix(".py").is_file() else module.parent
-                if module.with_suffix(".py").is_file() and str(module) not in found:
-                    found.add(str(module))
-                    queue.append(module.with_suffix(".py"))
-    imported = {Path(module).relative_to(ROOT).as_posix() + ".py" for module in found}
+        for node in ast.walk(ast.parse(queue.pop().read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("earlyexit"):
+                names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+                paths = {f"{name.replace('.', '/')}.py" for name in names} - imported
+                imported |= {path for path in paths if (ROOT / path).is_file()}
+                queue += [ROOT / path for path in paths if (ROOT / path).is_file()]
     counted = {path.relative_to(ROOT).as_posix() for path in resume.code()}
     assert {"earlyexit/training/loop.py", "earlyexit/model/network.py", "earlyexit/dataset.py"} <= counted
     assert imported - counted <= {"earlyexit/common/files.py", "earlyexit/common/pool.py"}  # of no influence on weights
