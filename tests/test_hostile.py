@@ -41,8 +41,13 @@ CODE = sorted(
 
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "joblib", "cloudpickle", "pickletools"}
 FORBIDDEN_MODULES = UNPICKLERS | {"yaml", "xml", "lxml", "code", "codeop", "runpy", "pty", "commands", "ctypes"}
-# ctypes loads no file from elsewhere: prctl and renameat2 of the C library, a block counter that is compiled here.
-CTYPES = {"earlyexit/common/files.py", "earlyexit/common/pool.py", "earlyexit/emulation/emulator.py"}
+# ctypes loads no file from elsewhere: prctl and renameat2 of the C library, block counters that are compiled here.
+CTYPES = {
+    "earlyexit/common/files.py",
+    "earlyexit/common/pool.py",
+    "earlyexit/emulation/emulator.py",
+    "earlyexit/emulation/portable.py",
+}
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__", "breakpoint"}
 FORBIDDEN_CALLS = {
     "os.system", "os.popen", "torch.load", "torch.jit.load", "torch.hub.load", "tempfile.mktemp", "pd.read_pickle",

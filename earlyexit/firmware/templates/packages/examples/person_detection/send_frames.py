@@ -27,7 +27,8 @@ def main(port: str, *pictures: str) -> None:
     width, height = int(sizes["WIDTH"]), int(sizes["HEIGHT"])
     with serial.Serial(port, BAUD, timeout=10) as board:
         for path in pictures:
-            picture = Image.open(path).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            with Image.open(path, formats=("JPEG", "PNG", "BMP")) as file:
+                picture = file.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
             board.write(frame(picture.tobytes(), width, height))
             print(f"{path}: {board.readline().decode().strip() or 'no answer'}")
 
