@@ -126,7 +126,7 @@ class Repro:
         return {stage: end - begin for (stage, begin), end in zip(begins.items(), ends, strict=True)}
 
     def kill(self, moment: Moment) -> Kill | None:
-        """Kill -9 at `moment`; return None where the workflow finished before it."""
+        """Kill -9 at `moment`, or as soon as a stage runs where one is the victim; None if the workflow ends before."""
         while not self._reached(moment):
             if self.process.poll() is not None:
                 self.finish()
@@ -134,25 +134,27 @@ class Repro:
             time.sleep(0.02)
         begin = time.monotonic()
         time.sleep(moment.seconds)
-        if self.process.poll() is not None:
-            self.finish()
-            return None
-        stages, victim = self.started(), moment.victim
-        children = [pid for pid, parent, _ in _processes() if parent == self.process.pid]
-        if victim == "stage" and not children:
-            victim = "all"
+        children: list[int] = []
+        while not children:
+            if self.process.poll() is not None:
+                self.finish()
+                return None
+            children = [pid for pid, parent, _ in _processes() if parent == self.process.pid]
+            if moment.victim != "stage":
+                break
+        stages = self.started()
         with suppress(ProcessLookupError):
-            if victim == "all":
+            if moment.victim == "all":
                 os.killpg(self.process.pid, signal.SIGKILL)
             else:
-                os.kill(self.process.pid if victim == "dvc" else children[0], signal.SIGKILL)
+                os.kill(self.process.pid if moment.victim == "dvc" else children[0], signal.SIGKILL)
         seconds = time.monotonic() - begin
         self.process.wait()
         orphans = self._orphans()
         return Kill(
             stage=stages[-1],
             seconds=seconds if stages[-1] == moment.stage else 0.0,
-            victim=victim,
+            victim=moment.victim,
             running=bool(children),
             files=miniature.files(self.folder),
             leftovers=miniature.leftovers(self.folder),
