@@ -22,23 +22,27 @@ class Cascade:
 
     Args:
         segments: in order; the last one ends in the final classifier.
-        thresholds: an integer margin for each early exit; an image leaves if its margin is greater.
+        thresholds, patience: the exit policy, as `decision.decide` takes it.
 
     Raises:
         ValueError: not one threshold for each early exit.
     """
 
-    def __init__(self, segments: Sequence[Segment], thresholds: Sequence[int]) -> None:
+    def __init__(self, segments: Sequence[Segment], thresholds: Sequence[int], patience: int = 0) -> None:
         if len(thresholds) != len(segments) - 1:
             raise ValueError(f"{len(thresholds)} thresholds for {len(segments) - 1} early exits")
         self.segments = segments
         self.thresholds = [*thresholds, -1]
+        self.patience = patience or len(segments) + 1
 
     def __call__(self, image: np.ndarray) -> Outcome:
         """Classify one INT8 image (H, W, 3)."""
         answers = zip(run_in_turn(self.segments, image), self.thresholds, strict=True)
+        label, agreeing = -1, 0
         for index, (logits, threshold) in enumerate(answers):
             margin = int(logits[1]) - int(logits[0])
-            if abs(margin) > threshold:
-                return Outcome(int(margin > 0), index, abs(margin))
+            agreeing = agreeing + 1 if int(margin > 0) == label else 1
+            label = int(margin > 0)
+            if abs(margin) > threshold or agreeing >= self.patience:
+                return Outcome(label, index, abs(margin))
         raise AssertionError("every margin is greater than the last threshold")

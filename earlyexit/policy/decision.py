@@ -6,6 +6,7 @@ show the probability.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,21 +69,41 @@ class Decisions:
     labels: np.ndarray
 
 
-def decide(logits: np.ndarray, thresholds: list[int]) -> Decisions:
-    """Apply the exit policy to all images at once.
+def decide(logits: np.ndarray, thresholds: Sequence[int], patience: int = 0) -> Decisions:
+    """Apply an exit policy to all images at once.
 
     Args:
         logits: INT8 (classifiers, N, 2), the final classifier's last.
         thresholds: an integer margin for each early exit; an image leaves at the first that its margin exceeds.
+        patience: if not 0, an image also leaves as soon as that many classifiers in a row give it the same class
+            (PABEE: Zhou et al., "BERT Loses Patience", NeurIPS 2020).
 
     Raises:
         ValueError: not one threshold for each early exit.
     """
     if len(thresholds) != len(logits) - 1:
         raise ValueError(f"{len(thresholds)} thresholds for {len(logits) - 1} early exits")
+    answers = labels(logits)
     leaves = margins(logits) > np.array([*thresholds, -1])[:, None]
+    if patience:
+        leaves |= agreeing(answers) >= patience
     exits = leaves.argmax(0)
-    return Decisions(exits, labels(logits)[exits, np.arange(logits.shape[1])])
+    return Decisions(exits, answers[exits, np.arange(logits.shape[1])])
+
+
+def agreeing(answers: np.ndarray) -> np.ndarray:
+    """Return how many classifiers in a row, up to each one, give an image the same class.
+
+    Args:
+        answers: classes (classifiers, N).
+
+    Returns:
+        int64 (classifiers, N), 1 to the number of classifiers.
+    """
+    counts = np.ones(answers.shape, np.int64)
+    for index in range(1, len(answers)):
+        counts[index] += np.where(answers[index] == answers[index - 1], counts[index - 1], 0)
+    return counts
 
 
 def exit_shares(exits: np.ndarray, classifiers: int) -> list[float]:
