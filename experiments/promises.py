@@ -120,8 +120,7 @@ def markdown(simulated: dict[str, Any], shifted: Sequence[dict[str, Any]], param
     lines = [
         f"{simulated['splits']:,} calibration splits of {simulated['n']:,} images, drawn with replacement from the "
         f"{simulated['population']:,} val images: {promised} is broken in {_with_interval(simulated['broken'])} % of "
-        f"them. Mean risk {percent(simulated['risk'])} %, mean speedup {times(simulated['speedup'])} in estimated Cortex-M4 "
-        "cycles.",
+        f"them. Mean risk {percent(simulated['risk'])} %, mean speedup {times(simulated['speedup'])} (Cortex-M4).",
         "",
         *table([*heads, "Mean speedup (Cortex-M4)"], rows, labels=2),
         "",
