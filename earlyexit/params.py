@@ -133,7 +133,7 @@ class BenchmarkParams(Strict):
 class FirmwareParams(Strict):
     """The C library."""
 
-    percentile: Percentile
+    policy: Annotated[str, Field(max_length=100, pattern=r"^[a-z][a-z0-9_.]*$")]
 
 
 class EmulateParams(Strict):

@@ -312,7 +312,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "joint.distill": [-0.1, 1.1],
     "joint.temperature": [0, -1],
     "memory.flash_limit.mobilenet_v2": [0],
-    "firmware.percentile": [-1, 101],
+    "firmware.policy": ["", "P50", "a b", "../x", 50, "p50\n"],
     "emulate.images": [0],
     "emulate.refill": [0, 4],
     "emulate.clock_mhz": [0],

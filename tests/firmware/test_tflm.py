@@ -9,6 +9,7 @@ from earlyexit.task import CLASSES
 from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
 from tests.firmware.host import build_texts
+from tests.policies import policy
 
 THRESHOLDS = [12, 20]
 DUMP = """
@@ -54,7 +55,7 @@ struct MicroInterpreter {
 
 @pytest.fixture(scope="module")
 def files(deployed: Deployment) -> dict[str, str]:
-    return tflm.generate(deployed, THRESHOLDS, 50)
+    return tflm.generate(deployed, policy(THRESHOLDS, 2, promise="at most */ 1 %"))
 
 
 def test_arrays_and_table_hold_the_segments(deployed: Deployment, files: dict[str, str], tmp_path: Path) -> None:
@@ -73,7 +74,8 @@ def test_arrays_and_table_hold_the_segments(deployed: Deployment, files: dict[st
 def test_header_says_what_must_be_there_once(deployed: Deployment, files: dict[str, str]) -> None:
     largest = max(arena.measure(model).total for model in deployed.models)
     assert f"#define EE_TFLM_ARENA_BYTES {largest}\n" in files["ee_tflm.h"]
-    assert "percentile 50" in files["ee_tflm.h"]
+    assert " * The exit policy that is built in: p50.\n * It promises: at most * / 1 %\n */" in files["ee_tflm.h"]
+    assert "#define EE_TFLM_PATIENCE 2 " in files["ee_tflm.h"]
     assert re.findall(r"Add(\w+)\(\)", files["ee_tflm.h"]) == [
         "Add",
         "Conv2D",
@@ -99,6 +101,6 @@ def test_example_is_cpp_that_fits_the_header(files: dict[str, str], tmp_path: Pa
     subprocess.run(command, cwd=tmp_path, check=True)
 
 
-def test_thresholds_that_do_not_fit_are_refused(deployed: Deployment) -> None:
+def test_a_policy_that_does_not_fit_is_refused(deployed: Deployment) -> None:
     with pytest.raises(ValueError, match="1 threshold for 2 early exits"):
-        tflm.generate(deployed, [3])
+        tflm.generate(deployed, policy([3]))
