@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -29,10 +29,12 @@ from earlyexit.training.recipe import (
     Share,
 )
 
+Number = TypeVar("Number", int, float)
 
-def _ascending(values: list[int]) -> list[int]:
+
+def _ascending(values: list[Number]) -> list[Number]:
     if sorted(set(values)) != values:
-        raise ValueError(f"{values} must ascend, each once, e.g. [50, 75, 95]")
+        raise ValueError(f"{values} must ascend, each value once")
     return values
 
 
@@ -124,6 +126,25 @@ class CalibrateParams(Strict):
     percentiles: Annotated[list[Percentile], Field(min_length=1), AfterValidator(_ascending)]
 
 
+class PolicyParams(Strict):
+    """Exit policies: what they may lose, what is promised, and what an image costs.
+
+    Attributes:
+        cost: what the search minimizes: estimated cycles of a Cortex-M4, multiply-accumulates, or time on this machine.
+        loss: accuracies that the searched policies may lose on the calibration images, as shares of images.
+        risk, delta: of the guaranteed policy.
+        patience: numbers of classifiers in a row that agree.
+        folder: photographs of the target camera that replace the calibration split, or None.
+    """
+
+    cost: Literal["emulated", "macs", "measured"]
+    loss: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=1), AfterValidator(_ascending)]
+    risk: Annotated[float, Field(gt=0, lt=1)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    patience: Annotated[list[Annotated[int, Field(ge=2, le=100)]], AfterValidator(_ascending)]
+    folder: FilePath | None
+
+
 class BenchmarkParams(Strict):
     """Latency measurement."""
 
@@ -172,6 +193,7 @@ class Params(Strict):
     export: ExportParams
     ptq: PtqParams
     calibrate: CalibrateParams
+    policy: PolicyParams
     benchmark: BenchmarkParams
     memory: MemoryParams
     firmware: FirmwareParams

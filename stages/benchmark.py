@@ -1,4 +1,4 @@
-"""Stage benchmark: measured latency of the INT8 baseline, of each segment, and of the cascade."""
+"""Stage benchmark: measured latency of the INT8 baseline, of each segment, and of the cascade under each policy."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from earlyexit.dataset import open_split
 from earlyexit.evaluation import latency, per_image
 from earlyexit.params import load
 from earlyexit.policy.decision import decide
-from earlyexit.policy.thresholds import load_thresholds
+from earlyexit.policy.policies import load_policies
 from earlyexit.tflite import deployment
 from stages import run
 
@@ -17,15 +17,14 @@ def main() -> None:
     passes = load().benchmark.passes
     baseline = deployment.load(Path("models/int8/baseline"))
     network = deployment.load(Path("models/int8/early_exit"))
-    thresholds = load_thresholds("models/thresholds.json")
+    policies = load_policies("models/policies.json").policies
     logits = per_image.load(Path("models/evaluation/val.safetensors")).int8_early_exit
-    rows = [thresholds.margins[percentile] for percentile in thresholds.table]
     images = network.quantize(open_split("data/packed", "val").images)
-    measured = latency.measure(baseline.segments()[0], network.segments(), rows, images, passes)
-    for percentile, row, outcomes in zip(thresholds.table, rows, measured.outcomes, strict=True):
-        decisions = decide(logits, row)
-        latency.check_outcomes(outcomes, decisions.exits, decisions.labels, f"p{percentile}")
-    cascades = {f"p{p}": time for p, time in zip(thresholds.table, measured.cascades, strict=True)}
+    measured = latency.measure(baseline.segments()[0], network.segments(), policies, images, passes)
+    for policy, outcomes in zip(policies, measured.outcomes, strict=True):
+        decisions = decide(logits, policy.thresholds, policy.patience)
+        latency.check_outcomes(outcomes, decisions.exits, decisions.labels, policy.name)
+    cascades = {policy.name: time for policy, time in zip(policies, measured.cascades, strict=True)}
     report = {
         "unit": "microseconds per image, mean over the val split, median over the passes",
         "n": len(images),

@@ -5,7 +5,7 @@ from pathlib import Path
 from earlyexit.common.files import write_json
 from earlyexit.dataset import open_split
 from earlyexit.params import load
-from earlyexit.policy import decision
+from earlyexit.policy import calibration, decision
 from earlyexit.policy.thresholds import calibrate, check_classes
 from earlyexit.tflite import deployment
 from earlyexit.tflite.segment import all_logits
@@ -13,7 +13,7 @@ from stages import run
 
 
 def main() -> None:
-    """Run the INT8 segments on the calibration split; write models/thresholds.json."""
+    """Run the INT8 segments on the calibration split; write models/calibration.safetensors, thresholds.json."""
     percentiles = load().calibrate.percentiles
     network = deployment.load(Path("models/int8/early_exit"))
     split = open_split("data/packed", "calibration")
@@ -21,6 +21,7 @@ def main() -> None:
     logits = all_logits(network.segments(), network.quantize(split.images), "calibration images")
     margins, answers = decision.margins(logits), decision.labels(logits)
     thresholds = calibrate(margins, percentiles, network.names, network.logits_scales(), answers)
+    calibration.save("models/calibration.safetensors", logits, split.labels)
     write_json("models/thresholds.json", thresholds.model_dump())
     thresholds.print_summary()
 

@@ -18,17 +18,20 @@ from earlyexit.plots import (
     quantization,
     reliability,
 )
+from earlyexit.plots import policies as policy_trades
 from earlyexit.plots.sheets import examples, samples
 from earlyexit.plots.style import save_figure, save_table
+from earlyexit.policy.policies import load_policies
 from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
 from stages import run
+from stages.costs import read as read_costs
 
 
 def main() -> None:
     """Write reports/frontier.csv and reports/plots."""
     network = deployment.load(Path("models/int8/early_exit"))
-    baseline_macs = sum(deployment.load(Path("models/int8/baseline")).macs)
+    policies = load_policies("models/policies.json")
     thresholds = load_thresholds("models/thresholds.json")
     results = per_image.load(Path("models/evaluation/val.safetensors"))
     timed, counted = read_json("models/latency.json"), read_json("reports/emulated.json")
@@ -37,15 +40,17 @@ def main() -> None:
     n, names, scales = len(results.labels), network.names, network.logits_scales()
     middle = sorted(thresholds.table)[len(thresholds.table) // 2]
 
-    curve = pd.DataFrame(over_percentiles(results, thresholds, network.macs, baseline_macs, timed))
+    cost = read_costs()
+    curve = pd.DataFrame(over_percentiles(results, thresholds, cost))
     points = frontier.references(results, curve, thresholds.table)
+    trades = policy_trades.trades(policies, thresholds, results, cost)
     shares = exit_share.shares(results, thresholds, names)
     bins = confidence.histograms(results, names, scales)
     diagrams = reliability.bins(results, names, scales)
     logs = learning_curves.read({stage: Path("models", stage, "log") for stage in learning_curves.STAGES})
     accuracies = quantization.accuracies(results)
     errors = pd.read_csv("models/int8/early_exit/layers.csv")
-    times = costs.measured(timed, network.macs, baseline_macs)
+    times = costs.measured(network.names, cost)
     cycles = costs.emulated(counted)
     figures = {
         "exit_share": (shares, exit_share.draw(shares, names, n)),
@@ -54,6 +59,7 @@ def main() -> None:
         "learning_curves": (logs, learning_curves.draw(logs, names, len(train), len(calibration))),
         "quantization": (accuracies, quantization.draw(accuracies, n)),
         "layer_error": (errors, layer_error.draw(errors)),
+        "policies": (trades, policy_trades.draw(trades, policies, n)),
         "latency": (times, costs.draw_measured(times, timed)),
         "emulated": (cycles, costs.draw_emulated(cycles, counted)),
     }

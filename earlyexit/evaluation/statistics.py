@@ -14,7 +14,7 @@ EDGES = np.linspace(0.5, 1, BINS + 1)
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of right answers among `n`, and its 95 % Wilson score interval."""
+    """A share of `n` images, those with a right answer unless said otherwise, and its 95 % Wilson score interval."""
 
     value: float
     low: float
@@ -39,9 +39,14 @@ def accuracy(predicted: np.ndarray, expected: np.ndarray) -> Accuracy:
     """
     if len(predicted) != len(expected) or len(expected) == 0:
         raise ValueError(f"{len(predicted)} predictions for {len(expected)} labels")
-    right = int(np.sum(predicted == expected))
-    interval = binomtest(right, len(expected)).proportion_ci(0.95, method="wilson")
-    return Accuracy(right / len(expected), float(interval.low), float(interval.high), len(expected))
+    return share(predicted == expected)
+
+
+def share(found: np.ndarray) -> Accuracy:
+    """Return the share of true values in a bool array (N,), not empty."""
+    count, n = int(np.sum(found)), len(found)
+    interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
+    return Accuracy(count / n, float(interval.low), float(interval.high), n)
 
 
 def paired_difference(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray) -> Difference:

@@ -2,15 +2,18 @@
 
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from tqdm import tqdm
 
 from earlyexit.raw import layout
 
 # Modes of eight bits a channel. The conversion to RGB would clip deeper ones.
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 class UnfitError(ValueError):
@@ -43,10 +46,42 @@ def decode(content: bytes, width: int, height: int, resolution: int) -> NDArray[
         if image.size != (width, height):
             turned = " (boxes must refer to the stored pixels, before EXIF orientation)" if _turned(image) else ""
             raise UnfitError("other size", f"{image.width} x {image.height}, listed as {width} x {height}{turned}")
-        if image.mode not in _MODES:
-            raise UnfitError("unsupported pixels", f"pixels of mode {image.mode}; eight bits a channel are needed")
-        image.draft(None, (2 * resolution, 2 * resolution))
-        small = image.convert("RGB").resize((resolution, resolution), Image.Resampling.BILINEAR)
+        return _squashed(image, resolution)
+
+
+def decode_folder(folder: Path, resolution: int) -> NDArray[np.uint8]:
+    """Return all photographs of a folder and of the folders in it, in the order of their paths, as `decode` does.
+
+    Args:
+        folder: files with other endings than .jpg, .jpeg, .png, .webp and .bmp are ignored.
+        resolution: both sides of the result in pixels.
+
+    Returns:
+        uint8 (N, resolution, resolution, 3).
+
+    Raises:
+        ValueError: the folder is missing or holds no photograph, or one cannot be used; names the file.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; expected one that holds photographs")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    if not paths:
+        raise ValueError(f"{folder}: holds no photograph ({', '.join(_SUFFIXES)})")
+    images = np.empty((len(paths), resolution, resolution, 3), np.uint8)
+    for row, path in enumerate(tqdm(paths, desc="photographs", unit="image", delay=2)):
+        try:
+            with _open(path.read_bytes()) as image:
+                images[row] = _squashed(image, resolution)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
+    return images
+
+
+def _squashed(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
+    if image.mode not in _MODES:
+        raise UnfitError("unsupported pixels", f"pixels of mode {image.mode}; eight bits a channel are needed")
+    image.draft(None, (2 * resolution, 2 * resolution))
+    small = image.convert("RGB").resize((resolution, resolution), Image.Resampling.BILINEAR)
     return np.asarray(small)
 
 

@@ -1,6 +1,6 @@
 """Draw what leaving at each exit costs: measured time, and estimated cycles of a Cortex-M4."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from earlyexit.evaluation.costs import Costs
 from earlyexit.plots import style
 
 # Kinds of layers in the order in which they are stacked; dense and mean are too small to be seen.
@@ -15,24 +16,24 @@ KINDS = {"conv": "stem", "depthwise": "depthwise", "pointwise": "pointwise", "ad
 _SHADES = ("#0072b2", "#d55e00", "#56b4e9", "#009e73", "#999999")
 
 
-def measured(latency: dict[str, Any], macs: Sequence[int], baseline_macs: int) -> pd.DataFrame:
+def measured(names: Sequence[str], costs: Mapping[str, Costs]) -> pd.DataFrame:
     """Return time and multiply-accumulates of each segment, and of leaving after it.
 
     Args:
-        latency: report of the benchmark stage.
-        macs: of each segment of the early-exit network.
-        baseline_macs: of the network without exits.
+        names: of the classifiers.
+        costs: "macs" and "measured" (microseconds).
 
     Returns:
         a row for the baseline, then one for each segment under its classifier's name. Columns: classifier, time
         (microseconds per image), time_until (of this segment and those before), time_share (time_until over the
         baseline's), macs, macs_until, macs_share.
     """
-    table = pd.DataFrame({"classifier": ["baseline", *latency["segments"]]})
-    values = {"time": [latency["baseline"], *latency["segments"].values()], "macs": [baseline_macs, *macs]}
-    for kind, own in values.items():
-        until = np.concatenate([own[:1], np.cumsum(own[1:])])
-        table[kind], table[f"{kind}_until"], table[f"{kind}_share"] = own, until, until / own[0]
+    table = pd.DataFrame({"classifier": ["baseline", *names]})
+    for column, unit in {"time": "measured", "macs": "macs"}.items():
+        base, until = costs[unit].baseline, np.array(costs[unit].until)
+        table[column] = [base, *np.diff(until, prepend=0)]
+        table[f"{column}_until"] = [base, *until]
+        table[f"{column}_share"] = table[f"{column}_until"] / base
     return table
 
 

@@ -5,60 +5,49 @@ from typing import Any
 
 from earlyexit.common.markdown import NOTHING, millions, percent, times
 from earlyexit.common.markdown import table as markdown_table
-from earlyexit.evaluation.frontier import fastest_within, point
+from earlyexit.evaluation.costs import Costs
+from earlyexit.evaluation.frontier import Point, fastest_within, point
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.evaluation.statistics import Accuracy, accuracy
 from earlyexit.paper import TABLE1
 from earlyexit.policy import decision
+from earlyexit.policy.search import NEVER
 from earlyexit.policy.thresholds import Thresholds
 
 TRADES = {"within_half_point": 0.005, "within_one_point": 0.01}
-_SPEEDUPS = ("speedup_macs", "speedup_measured", "speedup_emulated")
-_NUMBERS = ("early_exit_rate", "exit_share", "mean_macs", *_SPEEDUPS)
-NAMES = {"fp32": "FP32 (PyTorch)", "int8_baseline": "INT8 (Baseline)"}
+SPEEDUPS = ("speedup_macs", "speedup_measured", "speedup_emulated")
+POLICIES = {"searched": ("accuracy", "speedup_emulated"), "guaranteed": ("accuracy", "risk", "speedup_emulated")}
+_NUMBERS = ("early_exit_rate", "exit_share", "mean_macs", *SPEEDUPS)
+WHOLE = "no_early_exit"
+"""The row of the early-exit network with every image at the final exit."""
+NAMES = {"fp32": "FP32 (PyTorch)", "int8_baseline": "INT8 (Baseline)", WHOLE: "EE, no early exit"}
 
 
 def rows(
-    evaluation: Evaluation,
-    thresholds: Thresholds,
-    macs: Sequence[int],
-    baseline_macs: int,
-    latency: dict[str, Any],
-    emulated: dict[str, Any],
+    evaluation: Evaluation, thresholds: Thresholds, costs: Mapping[str, Costs], cascade: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """Return the rows of Table I: the FP32 network, the INT8 baseline, then the cascade at each percentile.
+
+    The early-exit network without early exits stands before them. It was trained for longer than the baseline and had
+    a teacher, so it is the fair reference for what an early exit loses.
 
     Args:
         evaluation: logits on the val split.
         thresholds: from the calibration split.
-        macs: of each segment of the early-exit network.
-        baseline_macs: of the network without exits.
-        latency: report of the benchmark stage.
-        emulated: report of the emulate stage.
+        costs: "macs", "measured" (microseconds) and "emulated" (cycles).
+        cascade: measured microseconds per image of the cascade at each percentile, by name ("p50").
     """
-    labels = evaluation.labels
-    fp32 = accuracy(decision.labels(evaluation.fp32_early_exit[-1]), labels)
+    labels, logits = evaluation.labels, evaluation.int8_early_exit
     baseline = accuracy(decision.labels(evaluation.int8_baseline[0]), labels)
-    times = list(latency["segments"].values())
     found = [
-        _row("fp32", fp32),
-        _row("int8_baseline", baseline, mean_macs=baseline_macs, **dict.fromkeys(_SPEEDUPS, 1.0)),
+        _row("fp32", accuracy(decision.labels(evaluation.fp32_early_exit[-1]), labels)),
+        _row("int8_baseline", baseline, mean_macs=costs["macs"].baseline, **dict.fromkeys(SPEEDUPS, 1.0)),
+        _cascade(WHOLE, point(logits, labels, [NEVER] * (len(logits) - 1)), costs),
     ]
     for percentile in thresholds.table:
         name = f"p{percentile}"
-        ours = point(evaluation.int8_early_exit, labels, thresholds.margins[percentile], macs, times)
-        found.append(
-            _row(
-                name,
-                ours.accuracy,
-                early_exit_rate=ours.early_exit_rate,
-                exit_share=ours.exit_share,
-                mean_macs=ours.mean_macs,
-                speedup_macs=baseline_macs / ours.mean_macs,
-                speedup_measured=latency["baseline"] / latency["cascade"][name],
-                speedup_emulated=emulated["cascade"][name]["speedup"],
-            )
-        )
+        row = _cascade(name, point(logits, labels, thresholds.margins[percentile]), costs)
+        found.append({**row, "speedup_measured": costs["measured"].baseline / cascade[name]})
     return found
 
 
@@ -80,28 +69,37 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
 
 
 def metrics(
-    table: Sequence[dict[str, Any]], classifiers: Mapping[str, float], curve: Sequence[dict[str, Any]]
+    table: Sequence[dict[str, Any]],
+    classifiers: Mapping[str, float],
+    curve: Sequence[dict[str, Any]],
+    policies: Sequence[dict[str, Any]],
 ) -> dict[str, dict[str, float]]:
     """Return the numbers that two runs are compared by, for `dvc metrics diff`: one screen of them.
 
-    These are the accuracy of each network and classifier, the rows of Table I, and the best trades of the frontier:
-    `within_half_point` and `within_one_point` are its fastest points whose accuracy is at most that much below the
-    INT8 baseline's.
+    These are the accuracy of each network and classifier, the rows of Table I, the best trades of the frontier, and
+    the first searched policy and the guaranteed one. `within_half_point` and `within_one_point` are the frontier's
+    fastest points whose accuracy is at most that much below the reference: the INT8 baseline, or the early-exit network
+    without early exits where that is better.
 
     Args:
         table: result of `rows`.
         classifiers: accuracy of each classifier of the INT8 early-exit network by name, on val.
         curve: result of `frontier.curve`.
+        policies: entries of reports/policies.json.
     """
     accuracies = {row["configuration"]: row["accuracy"] for row in table}
-    found = {name: {"accuracy": accuracies[name]} for name in NAMES}
+    found = {name: {"accuracy": accuracies[name]} for name in NAMES if name != WHOLE}
     found |= {name: {"accuracy": accuracy} for name, accuracy in classifiers.items()}
     for row in table:
         if row["configuration"] not in NAMES:
-            found[row["configuration"]] = {key: row[key] for key in ("accuracy", "early_exit_rate", *_SPEEDUPS)}
+            found[row["configuration"]] = {key: row[key] for key in ("accuracy", "early_exit_rate", *SPEEDUPS)}
+    reference = max(accuracies["int8_baseline"], accuracies[WHOLE])
     for name, loss in TRADES.items():
-        if best := fastest_within(curve, accuracies["int8_baseline"], loss):
+        if best := fastest_within(curve, reference, loss):
             found[name] = {key: best[key] for key in ("percentile", "speedup_measured")}
+    for kind, keys in POLICIES.items():
+        if policy := next((policy for policy in policies if policy["kind"] == kind), None):
+            found[policy["name"]] = {key: policy["val"][key] for key in keys}
     return found
 
 
@@ -118,6 +116,17 @@ def _row(name: str, found: Accuracy, **numbers: Any) -> dict[str, Any]:
     }
 
 
+def _cascade(name: str, found: Point, costs: Mapping[str, Costs]) -> dict[str, Any]:
+    return _row(
+        name,
+        found.accuracy,
+        early_exit_rate=found.early_exit_rate,
+        exit_share=found.exit_share,
+        mean_macs=costs["macs"].mean(found.exit_share),
+        **{f"speedup_{kind}": cost.speedup(found.exit_share) for kind, cost in costs.items()},
+    )
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     paper = row["paper"] or {}
     name = row["configuration"]
@@ -129,7 +138,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         percent(row["early_exit_rate"]),
         " / ".join(percent(share, 1) for share in shares) if shares else NOTHING,
         millions(row["mean_macs"]),
-        *(times(row[key]) for key in _SPEEDUPS),
+        *(times(row[key]) for key in SPEEDUPS),
         percent(paper.get("accuracy")),
         percent(paper.get("early_exit_rate")),
         times(paper.get("speedup")),
