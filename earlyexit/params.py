@@ -158,9 +158,10 @@ class FirmwareParams(Strict):
 
 
 class EmulateParams(Strict):
-    """Runs on the emulated Cortex-M4."""
+    """Runs on the emulated Cortex-M4: calibration images through each segment, val images through the cascade."""
 
     images: Annotated[Images, Field(ge=1)]
+    cascade_images: Annotated[Images, Field(ge=1)]
     refill: Annotated[int, Field(ge=1, le=3)]
     clock_mhz: Annotated[int, Field(ge=1, le=1000)]
 

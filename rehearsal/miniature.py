@@ -40,7 +40,8 @@ MINIATURE: dict[str, dict[str, Any]] = {
     "export": {"images": 16},
     "ptq": {"images": 20},
     "benchmark": {"passes": 1},
-    "emulate": {"images": 4},
+    "firmware": {"policy": "patience2"},
+    "emulate": {"images": 4, "cascade_images": 4},
 }
 
 

@@ -314,6 +314,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "memory.flash_limit.mobilenet_v2": [0],
     "firmware.policy": ["", "P50", "a b", "../x", 50, "p50\n"],
     "emulate.images": [0],
+    "emulate.cascade_images": [0],
     "emulate.refill": [0, 4],
     "emulate.clock_mhz": [0],
 }

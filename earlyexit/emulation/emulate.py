@@ -53,7 +53,7 @@ def emulate(
             (see `check`).
     """
     flash, ram = memory
-    never = Policy(name="never", kind="searched", thresholds=[NEVER] * (len(network.names) - 1))
+    never = Policy(name="never", thresholds=[NEVER] * (len(network.names) - 1))
     image = build(source.generate(network, never), flash=flash, ram=ram)
     kernels = sorted(set(emit.KERNELS.values()) & image.symbols.keys())  # kernels without a caller are not linked
     trace = library.run(image, images, features_bytes(network), kernels, refill)

@@ -61,6 +61,8 @@ def comment(text: str) -> str:
 def policy_comment(policy: Policy) -> str:
     """Return lines within a C comment that name the exit policy, with its promise and its note."""
     sentences = [f"The exit policy that is built in: {policy.name}."]
-    sentences += [f"It promises: {policy.promise}"] * bool(policy.promise)
-    sentences += [f"Note: {policy.note}"] * bool(policy.note)
+    if policy.promise:
+        sentences.append(f"Promise: {policy.promise}")
+    if policy.note:
+        sentences.append(policy.note)
     return "\n".join(map(comment, sentences))

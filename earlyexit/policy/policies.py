@@ -27,11 +27,24 @@ class Policy(_Strict):
 
     Attributes:
         name: as in params.yaml's firmware.policy.
-        kind: how it was found.
         thresholds: an integer margin for each early exit; an image leaves where its margin is greater.
         patience: if not 0, an image also leaves where that many classifiers in a row agree.
         promise: a sentence; None if nothing is promised.
         note: why no image leaves early; None if some do.
+    """
+
+    name: Name
+    thresholds: list[Margin]
+    patience: Annotated[int, Field(ge=0)] = 0
+    promise: str | None = None
+    note: str | None = None
+
+
+class ChosenPolicy(Policy):
+    """A policy that calibration images gave.
+
+    Attributes:
+        kind: how it was found.
         loss: accuracy of the whole network minus accuracy of the cascade, on the calibration images. Without labels,
             the share of images that the two answer differently.
         risk: share of the calibration images that the cascade gets wrong and the whole network right; without labels as
@@ -39,19 +52,14 @@ class Policy(_Strict):
         cost: mean cost of a calibration image.
     """
 
-    name: Name
     kind: Literal["percentile", "searched", "guaranteed", "patience"]
-    thresholds: list[Margin]
-    patience: Annotated[int, Field(ge=0)] = 0
-    promise: str | None = None
-    note: str | None = None
     loss: float
     risk: float
     cost: float
 
 
 class Step(_Strict):
-    """A point of the searched path: thresholds with their loss and cost on the calibration images, as of `Policy`."""
+    """A point of the searched path: thresholds with their loss and cost, as those of `ChosenPolicy`."""
 
     thresholds: list[Margin]
     loss: float
@@ -79,7 +87,7 @@ class Policies(_Strict):
     costs: list[Annotated[float, Field(gt=0)]]
     risk: float
     delta: float
-    policies: list[Policy]
+    policies: list[ChosenPolicy]
     path: list[Step]
 
     @model_validator(mode="after")
@@ -89,7 +97,7 @@ class Policies(_Strict):
             raise ValueError("one threshold for each early exit, one cost for each classifier")
         return self
 
-    def named(self, name: str) -> Policy:
+    def named(self, name: str) -> ChosenPolicy:
         """Return the policy of that name.
 
         Raises:
@@ -142,11 +150,11 @@ def choose(
 
     def policy(
         name: str, kind: str, row: Sequence[int], *, counter: int = 0, text: dict[str, str] | None = None
-    ) -> Policy:
+    ) -> ChosenPolicy:
         decided = decision.decide(calibration.logits, row, counter)
         wrong = decided.labels != whole
         lost = wrong & (answers[-1] == whole)
-        return Policy.model_validate(
+        return ChosenPolicy.model_validate(
             {
                 "name": name,
                 "kind": kind,

@@ -442,8 +442,8 @@ def test_header_says_what_the_policy_promises_and_no_text_breaks_out(deployed: D
     hostile = "at most 1 %\n*/ #error out\n/* **/ /*/ ??/\n */ \\\nint x; \u00e9*/" + "y" * 300 + "*" * 150 + "/"
     made = source.generate(deployed, policy(THRESHOLDS, promise=hostile, note=f"$digest {hostile}"))
     text = made["ee.h"]
-    assert "\n * It promises: at most 1 % * / #error out" in text
-    assert "\n * Note: $digest at most 1 %" in text
+    assert "\n * Promise: at most 1 % * / #error out" in text
+    assert "\n * $digest at most 1 %" in text
     assert all(len(line) <= 110 for line in text.split("\n"))
     assert text.isascii()
     Library(tmp_path, made)

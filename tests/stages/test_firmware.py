@@ -31,7 +31,7 @@ def test_writes_the_library_and_the_arrays(folder: Path, capsys: pytest.CaptureF
     assert written > {f"src/{name}" for name in source.LIBRARY} | {packages.HOST_EXAMPLE, "library.json"}
     assert {name for name in written if name.startswith("tflm/")} == {f"tflm/{name}" for name in arrays}
     header = packages.read_library(folder)["ee.h"]
-    assert " * The exit policy that is built in: p75.\n * It promises: little.\n" in header
+    assert " * The exit policy that is built in: p75.\n * Promise: little.\n" in header
     assert "#define EE_PATIENCE 2 " in header
     assert "#define EE_THRESHOLD_0 149 " in header
     assert "#define EE_THRESHOLD_1 74 " in header
