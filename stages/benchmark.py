@@ -6,6 +6,7 @@ from earlyexit.common.files import write_json
 from earlyexit.dataset import open_split
 from earlyexit.evaluation import latency, per_image
 from earlyexit.params import load
+from earlyexit.policy.cascade import Cascade
 from earlyexit.policy.decision import decide
 from earlyexit.policy.policies import load_policies
 from earlyexit.tflite import deployment
@@ -20,7 +21,9 @@ def main() -> None:
     policies = load_policies("models/policies.json").policies
     logits = per_image.load(Path("models/evaluation/val.safetensors")).int8_early_exit
     images = network.quantize(open_split("data/packed", "val").images)
-    measured = latency.measure(baseline.segments()[0], network.segments(), policies, images, passes)
+    segments = network.segments()
+    running = [Cascade(segments, policy.thresholds, policy.patience) for policy in policies]
+    measured = latency.measure(baseline.segments()[0], segments, running, images, passes)
     for policy, outcomes in zip(policies, measured.outcomes, strict=True):
         decisions = decide(logits, policy.thresholds, policy.patience)
         latency.check_outcomes(outcomes, decisions.exits, decisions.labels, policy.name)

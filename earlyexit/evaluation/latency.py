@@ -12,7 +12,6 @@ import numpy as np
 from tqdm import tqdm
 
 from earlyexit.policy.cascade import Cascade, Outcome
-from earlyexit.policy.policies import Policy
 from earlyexit.tflite.segment import Segment, run_in_turn
 
 WARM_UP = 50
@@ -38,7 +37,7 @@ class Latency:
 
 
 def measure(
-    baseline: Segment, segments: Sequence[Segment], policies: Sequence[Policy], images: np.ndarray, passes: int
+    baseline: Segment, segments: Sequence[Segment], cascades: Sequence[Cascade], images: np.ndarray, passes: int
 ) -> Latency:
     """Time the baseline, each segment and each cascade on every image in turn.
 
@@ -49,11 +48,10 @@ def measure(
     Args:
         baseline: the INT8 network without exits.
         segments: of the early-exit network, in order.
-        policies: one for each cascade.
+        cascades: of these segments.
         images: INT8 (N, H, W, 3).
         passes: over all images.
     """
-    cascades = [Cascade(segments, policy.thresholds, policy.patience) for policy in policies]
     for image in images[:WARM_UP]:
         baseline(image)
         _time_segments(segments, image)

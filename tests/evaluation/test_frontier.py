@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from earlyexit.evaluation.costs import Costs
 from earlyexit.evaluation.frontier import point
 
 
@@ -26,16 +27,18 @@ def test_is_the_cascade_image_by_image(seed: int, classifiers: int, n: int, data
                 right += int(b > a) == labels[i]
                 break
 
-    found = point(logits, labels, thresholds, macs, times)
+    found = point(logits, labels, thresholds)
+    until = {name: Costs(1, np.cumsum(each).tolist()) for name, each in {"macs": macs, "time": times}.items()}
     assert found.accuracy.value == pytest.approx(right / n)
     assert found.accuracy.n == n
     assert found.exit_share == pytest.approx([count / n for count in exits])
     assert found.early_exit_rate == pytest.approx(sum(exits[:-1]) / n)
-    assert found.mean_macs == pytest.approx(work / n)
-    assert found.mean_time == pytest.approx(time / n)
+    assert until["macs"].mean(found.exit_share) == pytest.approx(work / n)
+    assert until["time"].mean(found.exit_share) == pytest.approx(time / n)
 
 
 def test_thresholds_that_nothing_exceeds_cost_all_segments() -> None:
     logits = np.zeros((3, 5, 2), np.int8)
-    found = point(logits, np.zeros(5, np.int64), [255, 255], [10, 20, 30], [1, 2, 3])
-    assert (found.mean_macs, found.mean_time, found.early_exit_rate) == (60, 6, 0)
+    found = point(logits, np.zeros(5, np.int64), [255, 255])
+    assert found.early_exit_rate == 0
+    assert Costs(120, [10, 30, 60]).speedup(found.exit_share) == 2

@@ -14,13 +14,13 @@ THRESHOLDS = [[-1, -1], [60, 40], [255, 255]]
 def test_measures_and_decides(deployed: Deployment, exported: Exported) -> None:
     images = deployed.quantize(exported.images[:30])
     segments = deployed.segments()
-    found = latency.measure(deployed.segments()[0], segments, THRESHOLDS, images, passes=3)
+    cascades = [Cascade(segments, thresholds) for thresholds in THRESHOLDS]
+    found = latency.measure(deployed.segments()[0], segments, cascades, images, passes=3)
     assert len(found.segments) == 3
     assert len(found.cascades) == 3
     assert all(0 < time < 1e5 for time in [found.baseline, *found.segments, *found.cascades])
     assert found.spread >= 0
-    for thresholds, outcomes in zip(THRESHOLDS, found.outcomes, strict=True):
-        cascade = Cascade(segments, thresholds)
+    for cascade, thresholds, outcomes in zip(cascades, THRESHOLDS, found.outcomes, strict=True):
         assert outcomes == [cascade(image) for image in images]
         decisions = decision.decide(all_logits(segments, images, "INT8"), thresholds)
         latency.check_outcomes(outcomes, decisions.exits, decisions.labels, "p50")
@@ -46,7 +46,8 @@ def test_figures_are_medians_over_passes_of_means_over_images(
     # Baseline, three segments, one cascade; the second image takes twice as long as the first.
     passes = [[factor * time for factor in (slow, 2 * slow) for time in (10, 1, 2, 3, 20)] for slow in (50, 2, 4)]
     monkeypatch.setattr(latency, "perf_counter_ns", Clock([*warm_up, *passes[0], *passes[1], *passes[2]]))
-    found = latency.measure(deployed.segments()[0], deployed.segments(), [[255, 255]], images, passes=3)
+    cascade = Cascade(deployed.segments(), [255, 255])
+    found = latency.measure(deployed.segments()[0], cascade.segments, [cascade], images, passes=3)
     assert found.baseline == pytest.approx(6 * 10)
     assert found.segments == pytest.approx([6 * 1, 6 * 2, 6 * 3])
     assert found.cascades == pytest.approx([6 * 20])

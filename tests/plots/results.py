@@ -1,12 +1,17 @@
 """Results of a network that does not exist, but whose later exits are better."""
 
+from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from earlyexit.evaluation.costs import Costs
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.policy import decision
+from earlyexit.policy.calibration import Calibration
+from earlyexit.policy.policies import Policies, choose
 from earlyexit.policy.thresholds import Thresholds, calibrate
 
 MACS = [400, 300, 200, 500]
@@ -49,6 +54,36 @@ def thresholds(exits: int = 3, table: tuple[int, ...] = (50, 75, 95)) -> Thresho
 def latency(exits: int = 3) -> dict[str, Any]:
     segments = dict(zip(names(exits), [120.5, 80.0, 60.0, 90.25], strict=False))
     return {"n": 60, "passes": 3, "baseline": 330.0, "segments": segments}
+
+
+def costs(exits: int = 3) -> dict[str, Costs]:
+    """Costs of a network; those of the Cortex-M4 are three for each multiply-accumulate."""
+    macs = accumulated(MACS[: exits + 1])
+    timed = latency(exits)
+    return {
+        "macs": Costs(BASELINE_MACS, macs),
+        "measured": Costs(timed["baseline"], accumulated(timed["segments"].values())),
+        "emulated": Costs(3 * BASELINE_MACS, [3 * count for count in macs]),
+    }
+
+
+def accumulated(values: Iterable[float]) -> list[float]:
+    return list(accumulate(values))
+
+
+def policies(exits: int = 3) -> Policies:
+    truth = np.arange(600) % 2
+    calibration = Calibration(logits(truth, exits, seed=3), truth)
+    return choose(
+        calibration,
+        thresholds(exits),
+        costs(exits)["emulated"].until,
+        "emulated",
+        losses=[0, 0.01],
+        risk=0.05,
+        delta=0.1,
+        patience=[2, 3],
+    )
 
 
 def write_logs(folder: Path, columns: dict[str, list[float]]) -> None:

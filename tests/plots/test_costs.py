@@ -26,7 +26,7 @@ def report(exits: int = 2) -> dict[str, Any]:
 
 
 def test_times_add_up() -> None:
-    table = costs.measured(results.latency(), results.MACS, results.BASELINE_MACS)
+    table = costs.measured(results.names(3), results.costs())
     assert table["time_until"].tolist() == [330, 120.5, 200.5, 260.5, 350.75]
     assert table["macs_until"].tolist() == [1300, 400, 700, 900, 1400]
     assert table["time_share"][2] == pytest.approx(200.5 / 330)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from earlyexit.evaluation.frontier import curve as over_percentiles
 from earlyexit.evaluation.per_image import Evaluation
-from earlyexit.plots import confidence, costs, exit_share, frontier, learning_curves, quantization, style
+from earlyexit.plots import confidence, costs, exit_share, frontier, learning_curves, policies, quantization, style
 from tests.plots import results
 
 
@@ -26,20 +26,21 @@ def figures(
         results.names(exits),
         results.scales(exits),
     )
-    macs = results.MACS[: exits + 1]
+    cost, choices = results.costs(exits), results.policies(exits)
     n = len(evaluation.labels)
     columns = {f"{split}/{name}": [0.6, 0.7] for split in ("train", "calibration") for name in names}
     results.write_logs(tmp_path, {**columns, "train/loss": [0.7, 0.5]})
     logs = learning_curves.read(dict.fromkeys(learning_curves.STAGES, tmp_path))
-    curve = pd.DataFrame(over_percentiles(evaluation, thresholds, macs, results.BASELINE_MACS, timed))
+    curve = pd.DataFrame(over_percentiles(evaluation, thresholds, cost))
     points = frontier.references(evaluation, curve, thresholds.table)
     return {
         "frontier": lambda: frontier.draw(curve, points, n),
+        "policies": lambda: policies.draw(policies.trades(choices, thresholds, evaluation, cost), choices, n),
         "exit_share": lambda: exit_share.draw(exit_share.shares(evaluation, thresholds, names), names, n),
         "confidence": lambda: confidence.draw(confidence.histograms(evaluation, names, scales), thresholds, scales, n),
         "learning_curves": lambda: learning_curves.draw(logs, names, 80, 20),
         "quantization": lambda: quantization.draw(quantization.accuracies(evaluation), n),
-        "latency": lambda: costs.draw_measured(costs.measured(timed, macs, results.BASELINE_MACS), timed),
+        "latency": lambda: costs.draw_measured(costs.measured(names, cost), timed),
     }
 
 

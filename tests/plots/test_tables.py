@@ -38,7 +38,7 @@ def leave(thresholds: Thresholds, percentile: int) -> list[tuple[int, int]]:
 
 def test_curve_is_what_images_give_one_by_one() -> None:
     timed = results.latency()
-    curve = pd.DataFrame(over_percentiles(EVALUATION, THRESHOLDS, results.MACS, results.BASELINE_MACS, timed))
+    curve = pd.DataFrame(over_percentiles(EVALUATION, THRESHOLDS, results.costs()))
     assert list(curve["percentile"]) == list(range(101))
     until = np.cumsum(list(timed["segments"].values()))
     for percentile in (0, 33, 50, 95, 100):
@@ -55,7 +55,7 @@ def test_curve_is_what_images_give_one_by_one() -> None:
 
 
 def test_reference_points_are_table_1() -> None:
-    rows = over_percentiles(EVALUATION, THRESHOLDS, results.MACS, results.BASELINE_MACS, results.latency())
+    rows = over_percentiles(EVALUATION, THRESHOLDS, results.costs())
     curve = pd.DataFrame(rows)
     points = by(frontier.references(EVALUATION, curve, THRESHOLDS.table), "source", "configuration")
     assert [name for source, name in points if source == "ours"] == ["fp32", "int8_baseline", "p50", "p75", "p95"]

@@ -94,13 +94,16 @@ def test_thresholds_of_no_images() -> None:
 @given(int8_logits(), st.data())
 def test_decide_is_the_policy_image_by_image(logits: Array, data: st.DataObject) -> None:
     thresholds = [data.draw(st.integers(-1, 255)) for _ in logits[1:]]
-    found = decision.decide(logits, thresholds)
+    patience = data.draw(st.sampled_from([0, 2, 3]))
+    found = decision.decide(logits, thresholds, patience)
     for i in range(logits.shape[1]):
+        answers: list[int] = []
         for exit_, threshold in enumerate([*thresholds, -1]):
             a, b = (int(z) for z in logits[exit_, i])
-            if abs(b - a) > threshold:
+            answers.append(int(b > a))
+            if abs(b - a) > threshold or (patience and len(answers) >= patience and len(set(answers[-patience:])) == 1):
                 break
-        assert (found.exits[i], found.labels[i]) == (exit_, int(b > a))
+        assert (found.exits[i], found.labels[i]) == (exit_, answers[-1])
 
 
 @pytest.mark.parametrize("thresholds", [[], [1], [1, 2, 3]])

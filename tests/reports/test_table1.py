@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from earlyexit.evaluation.costs import Costs
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.paper import TABLE1
 from earlyexit.policy import decision
@@ -12,12 +13,12 @@ from earlyexit.policy.thresholds import calibrate
 from earlyexit.reports import table1
 
 MACS = [100, 200, 400]
-LATENCY = {
-    "baseline": 120.0,
-    "segments": {"exit1": 30.0, "exit2": 40.0, "final": 60.0},
-    "cascade": {"p40": 60.0, "p75": 80.0, "p95": 110.0},
+COSTS = {
+    "macs": Costs(650, [100, 300, 700]),
+    "measured": Costs(120.0, [30.0, 70.0, 130.0]),
+    "emulated": Costs(90, [20, 55, 95]),
 }
-EMULATED = {"cascade": {"p40": {"speedup": 1.9}, "p75": {"speedup": 1.4}, "p95": {"speedup": 1.01}}}
+CASCADE = {"p40": 60.0, "p75": 80.0, "p95": 110.0}
 KEYS = [
     "configuration",
     "accuracy",
@@ -50,18 +51,18 @@ def evaluation() -> Evaluation:
 def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     margins = decision.margins(evaluation.int8_early_exit)
     thresholds = calibrate(margins, [40, 75, 95], ["exit1", "exit2", "final"], [0.1] * 3)
-    return table1.rows(evaluation, thresholds, MACS, 650, LATENCY, EMULATED)
+    return table1.rows(evaluation, thresholds, COSTS, CASCADE)
 
 
 def test_rows_and_keys_are_those_promised(rows: list[dict[str, Any]]) -> None:
-    assert [row["configuration"] for row in rows] == ["fp32", "int8_baseline", "p40", "p75", "p95"]
+    assert [row["configuration"] for row in rows] == ["fp32", "int8_baseline", "no_early_exit", "p40", "p75", "p95"]
     assert all(list(row) == KEYS for row in rows)
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
 
 
 def test_rows_hold_what_a_loop_over_the_images_finds(evaluation: Evaluation, rows: list[dict[str, Any]]) -> None:
     logits = evaluation.int8_early_exit
-    for row in rows[2:]:
+    for row in rows[3:]:
         percentile = int(row["configuration"][1:])
         thresholds = decision.percentile_thresholds(decision.margins(logits[:2]), percentile)
         right, work, exits = 0, 0, [0, 0, 0]
@@ -76,8 +77,8 @@ def test_rows_hold_what_a_loop_over_the_images_finds(evaluation: Evaluation, row
         assert row["early_exit_rate"] == pytest.approx(sum(exits[:2]) / 300)
         assert row["mean_macs"] == pytest.approx(work / 300)
         assert row["speedup_macs"] == pytest.approx(650 * 300 / work)
-        assert row["speedup_measured"] == pytest.approx(120 / LATENCY["cascade"][row["configuration"]])  # type: ignore[index]
-        assert row["speedup_emulated"] == EMULATED["cascade"][row["configuration"]]["speedup"]
+        assert row["speedup_measured"] == pytest.approx(120 / CASCADE[row["configuration"]])
+        assert row["speedup_emulated"] == pytest.approx(90 * 300 / np.dot(exits, [20, 55, 95]))
         assert row["n"] == 300
 
 
@@ -95,6 +96,16 @@ def test_networks_without_exits(evaluation: Evaluation, rows: list[dict[str, Any
         assert row["exit_share"] is None
         assert row["early_exit_rate"] is None
     assert fp32["mean_macs"] is fp32["speedup_macs"] is fp32["speedup_measured"] is fp32["speedup_emulated"] is None
+
+
+def test_the_network_without_early_exits_is_its_final_classifier(
+    evaluation: Evaluation, rows: list[dict[str, Any]]
+) -> None:
+    row = rows[2]
+    assert row["accuracy"] == np.mean(decision.labels(evaluation.int8_early_exit[-1]) == evaluation.labels)
+    assert (row["early_exit_rate"], row["exit_share"], row["mean_macs"]) == (0, [0, 0, 1], 700)
+    speedups = [row[key] for key in ("speedup_macs", "speedup_measured", "speedup_emulated")]
+    assert speedups == pytest.approx([650 / 700, 120 / 130, 90 / 95])
 
 
 def test_the_papers_numbers_stand_beside_the_paper_s_rows(rows: list[dict[str, Any]]) -> None:
@@ -115,7 +126,7 @@ def test_markdown_is_a_table_of_the_same_numbers(rows: list[dict[str, Any]]) -> 
     assert {len(line) for line in cells} == {len(head)}
     assert all(set(cell) <= set("-:") for cell in rule)
     names = [line[0] for line in body]
-    assert names == ["FP32 (PyTorch)", "INT8 (Baseline)", "EE (p40)", "EE (p75)", "EE (p95)"]
+    assert names == ["FP32 (PyTorch)", "INT8 (Baseline)", "EE, no early exit", "EE (p40)", "EE (p75)", "EE (p95)"]
     for row, line in zip(rows, body, strict=True):
         found = dict(zip(head, line, strict=True))
         assert found["Val Acc. (%)"] == f"{100 * row['accuracy']:.2f}"
@@ -124,9 +135,9 @@ def test_markdown_is_a_table_of_the_same_numbers(rows: list[dict[str, Any]]) -> 
         assert found["paper: Speedup"] == (
             "-" if not (row["paper"] or {}).get("speedup") else f"{row['paper']['speedup']:.2f}x"
         )
-    shares = body[3][4].split(" / ")
+    shares = body[4][4].split(" / ")
     assert head[4] == "Exits 1/2/final"
-    assert [float(share) for share in shares] == pytest.approx([100 * s for s in rows[3]["exit_share"]], abs=0.06)
+    assert [float(share) for share in shares] == pytest.approx([100 * s for s in rows[4]["exit_share"]], abs=0.06)
     assert "n = 300" in text
 
 
@@ -134,28 +145,42 @@ def frontier_row(percentile: int, accuracy: float, speedup: float) -> dict[str, 
     return {"percentile": percentile, "accuracy": accuracy, "accuracy_low": 0, "speedup_measured": speedup}
 
 
+KEPT = {"accuracy": 0.7, "risk": 0.01, "speedup_emulated": 2.5, "speedup_macs": 3.0}
+POLICIES = [
+    {"name": name, "kind": kind, "val": {**KEPT, "accuracy": accuracy}}
+    for name, kind, accuracy in [
+        ("p40", "percentile", 0.6),
+        ("searched_0", "searched", 0.74),
+        ("searched_0.01", "searched", 0.73),
+        ("guaranteed", "guaranteed", 0.75),
+        ("patience2", "patience", 0.7),
+    ]
+]
 CLASSIFIERS = {"exit1": 0.5, "exit2": 0.7, "final": 0.75}
 
 
 def test_metrics_name_the_fastest_row_that_loses_little(rows: list[dict[str, Any]]) -> None:
-    baseline = rows[1]["accuracy"]
+    reference = max(rows[1]["accuracy"], rows[2]["accuracy"])
     losses = [(10, 0.0101, 4.0), (20, 0.01, 3.0), (30, 0.006, 2.5), (40, 0.005, 2.0), (50, 0.0, 1.5)]
-    curve = [frontier_row(p, baseline - loss, speedup) for p, loss, speedup in losses]
-    found = table1.metrics(rows, CLASSIFIERS, curve)
+    curve = [frontier_row(p, reference - loss, speedup) for p, loss, speedup in losses]
+    found = table1.metrics(rows, CLASSIFIERS, curve, POLICIES)
     assert found["within_one_point"]["percentile"] == 20
     assert found["within_half_point"] == {"percentile": 40, "speedup_measured": 2.0}
-    none = table1.metrics(rows, CLASSIFIERS, [frontier_row(0, 0.0, 9.0)])
+    none = table1.metrics(rows, CLASSIFIERS, [frontier_row(0, 0.0, 9.0)], [])
     assert not {"within_half_point", "within_one_point"} & none.keys()
 
 
 def test_metrics_are_a_screen_of_numbers_by_configuration(rows: list[dict[str, Any]]) -> None:
     curve = [frontier_row(50, rows[1]["accuracy"], 2.0)]
-    found = table1.metrics(rows, CLASSIFIERS, curve)
+    found = table1.metrics(rows, CLASSIFIERS, curve, POLICIES)
     assert list(found)[:5] == ["fp32", "int8_baseline", *CLASSIFIERS]
     assert list(found["fp32"]) == list(found["final"]) == ["accuracy"]
     speedups = ["speedup_macs", "speedup_measured", "speedup_emulated"]
     assert list(found["p75"]) == ["accuracy", "early_exit_rate", *speedups]
-    for row in rows:
+    assert found["searched_0"] == {"accuracy": 0.74, "speedup_emulated": 2.5}
+    assert found["guaranteed"] == {"accuracy": 0.75, "risk": 0.01, "speedup_emulated": 2.5}
+    assert not {"searched_0.01", "patience2", "no_early_exit"} & found.keys()
+    for row in (row for row in rows if row["configuration"] in found):
         for key, value in found[row["configuration"]].items():
             assert value == row[key]
             assert math.isfinite(value)

@@ -66,6 +66,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = replace(results.evaluation(len(val)), ids=val.ids, labels=val.labels)
     per_image.save(models / "evaluation" / "val.safetensors", found)
     write_json(models / "thresholds.json", results.thresholds().model_dump())
+    write_json(models / "policies.json", results.policies().model_dump())
     write_json(models / "latency.json", results.latency())
     (tmp_path / "reports").mkdir()
     write_json(tmp_path / "reports" / "emulated.json", emulated_report(3))
@@ -80,6 +81,7 @@ def test_writes_every_figure(root: Path) -> None:
     written = dict(files(root / "reports"))
     drawn = {
         "frontier",
+        "policies",
         "exit_share",
         "confidence",
         "learning_curves",
@@ -101,6 +103,7 @@ def test_writes_every_figure(root: Path) -> None:
         "early_exit_rate",
         "speedup_macs",
         "speedup_measured",
+        "speedup_emulated",
     ]
     assert curve["early_exit_rate"].is_monotonic_decreasing
 
