@@ -16,6 +16,8 @@ MEASURED = {
     "reports/table1.json",
     "reports/table1.md",
     "reports/metrics.json",
+    "reports/policies.json",
+    "reports/policies.md",
     "reports/frontier.csv",
     "reports/plots",
 }

@@ -45,8 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment
     for file, text in source.generate(deployed, chosen.named("patience2")).items():
         write_text(tmp_path / "models/firmware/src" / file, text)
     whole = baseline.network()
-    runs = (emulate.emulate(network, network.quantize(pixels[:1])) for network in (deployed, whole))
-    write_json(tmp_path / "reports/emulated.json", report.report(*runs, 120))
+    one, other = (emulate.emulate(network, network.quantize(pixels[:1])) for network in (deployed, whole))
+    write_json(tmp_path / "reports/emulated.json", report.report(one, other, 120))
     (tmp_path / "data/packed").mkdir(parents=True)
     np.save(tmp_path / "data/packed/val.npy", pixels)
     table = pd.DataFrame({"id": range(N), "split": "val", "label": labels, "person_share": 0.0})
