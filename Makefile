@@ -1,6 +1,7 @@
 # make repro   the environment, then every stage that is out of date
 # make test    the environment, then lint, types and tests
 # make seeds, make positions, make quantizers         sweeps of the default network: reports/sweeps/*.md
+# make promises       how often the guaranteed policy's promise is broken, on the run in this folder
 # make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: docs/pretrained.md
 # make readme  the generated blocks of README.md and docs/*.md, from reports/
 # make clean   removes the environment, data, models and caches of tools
@@ -17,7 +18,7 @@ MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme seeds positions quantizers regimes photos show given-photos
+.PHONY: repro test lint clean readme promises seeds positions quantizers regimes photos show given-photos
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -60,6 +61,10 @@ quantizers: $(READY)
 	$(QUEUE) --name quantizers -S ptq.quantizer=litert,tensorflow
 	$(RUN_QUEUED)
 	$(RUN) python -m experiments.compare quantizers ptq.quantizer
+
+promises: $(READY)
+	$(RUN) dvc repro policy evaluate
+	$(RUN) python -m experiments.promises
 
 # Absolute paths: queued experiments run in a copy of this folder.
 ON_PHOTOS = -S "data.source='$$(realpath "$$PHOTOS")'" -S "baseline.pretrained='$$(realpath "$$PRETRAINED")'" \

@@ -52,13 +52,62 @@ def markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
     return "\n".join([*table(heads, rows), "", note]) + "\n"
 
 
+def summarize_policies(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each exit policy the mean and the sample standard deviation of what it lost and gained.
+
+    Args:
+        reports: reports/policies.json of each seed.
+
+    Returns:
+        a row for each policy: name, loss on the calibration images and on val, their difference (what the choice
+        overfits the calibration images by), risk on val, speedup_emulated.
+    """
+    rows = []
+    for entries in zip(*(report["policies"] for report in reports), strict=True):
+        lost = {split: [entry[split]["loss"] for entry in entries] for split in ("calibration", "val")}
+        rows.append(
+            {
+                "name": entries[0]["name"],
+                "calibration_loss": _spread(lost["calibration"]),
+                "loss": _spread(lost["val"]),
+                "overfit": _spread([val - own for own, val in zip(*lost.values(), strict=True)]),
+                "risk": _spread([entry["val"]["risk"] for entry in entries]),
+                "speedup_emulated": _spread([entry["val"]["speedup_emulated"] for entry in entries]),
+            }
+        )
+    return rows
+
+
+def policies_markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int], n: tuple[int, int]) -> str:
+    """Return the rows of `summarize_policies` as a Markdown table; `n` are the calibration and the val images."""
+    heads = [
+        "Policy",
+        "Loss, calibration",
+        "Loss, val",
+        "Val minus calibration",
+        "Risk, val (%)",
+        "Speedup (Cortex-M4)",
+    ]
+    keys = ("calibration_loss", "loss", "overfit", "risk")
+    rows = [[row["name"], *(_cell(row[key], 100) for key in keys), _cell(row["speedup_emulated"])] for row in summary]
+    note = (
+        f"Loss in points against the whole network. Mean ± sample standard deviation over {len(seeds)} seeds "
+        f"({', '.join(map(str, seeds))}); n = {n[0]:,} calibration and {n[1]:,} val images, the same for all seeds."
+    )
+    return "\n".join([*table(heads, rows), "", note]) + "\n"
+
+
 def main() -> None:
-    """Write reports/sweeps/NAME.json and .md."""
+    """Write reports/sweeps/NAME.json and .md, and the same of the exit policies as NAME_policies."""
     (sweep,) = sys.argv[1:]
     experiments = find(sweep)
     summary = summarize([experiment.report("table1.json") for experiment in experiments])
     seeds = [experiment.param("train.seed") for experiment in experiments]
     save(sweep, {"seeds": seeds, "rows": summary}, markdown(summary, seeds))
+    reports = [experiment.report("policies.json") for experiment in experiments]
+    rows = summarize_policies(reports)
+    text = policies_markdown(rows, seeds, (reports[0]["calibration"]["n"], reports[0]["n"]))
+    save(f"{sweep}_policies", {"seeds": seeds, "rows": rows}, text)
 
 
 def _row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

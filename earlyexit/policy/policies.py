@@ -204,13 +204,13 @@ def _cheapest(path: Sequence[Choice], loss: float, n: int) -> list[int]:
 
 def _words(promised: Guarantee, n: int, truth: np.ndarray | None, risk: float, delta: float) -> dict[str, str]:
     """Return the promise, or why there is none."""
-    failure = "are answered otherwise than by the whole network"
+    failure = "is answered otherwise than by the whole network"
     if truth is not None:
-        failure = "are answered wrongly where the whole network is right"
+        failure = "is answered wrongly where the whole network is right"
     if promised.holds:
         return {
             "promise": f"With confidence {1 - delta:.4g}, a share of at most {risk:g} of images like the calibration "
-            f"images {failure}. Of {promised.tested} images that tested it, {promised.failures} were."
+            f"images {failure}: {promised.failures} of the {promised.tested} images that tested it."
         }
     needed = images_needed(risk, delta)
     if n < needed:

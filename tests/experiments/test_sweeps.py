@@ -34,10 +34,13 @@ write("memory.json", {"early_exit": {"flash": 1000 * seed, "sram": 2000}})
 scores = {"accuracy": {"value": accuracy}, "macs": 10, "useless": seed == 2}
 names = [f"exit{i + 1}" for i in range(len(exits))] + ["final"]
 write("reliability.json", {"classifiers": dict.fromkeys(names, scores)})
+kept = {"loss": seed / 100, "risk": 0.02, "speedup_emulated": 2.0}
+policy = {"name": "searched_0", "calibration": {"loss": 0.0}, "val": kept}
+write("policies.json", {"n": 100, "calibration": {"n": 50}, "policies": [policy]})
 write("plots/frontier.csv", seed)
 write("plots/samples.png", seed)
 """
-OUTS = ["table1.json", "metrics.json", "memory.json", "reliability.json", "plots"]
+OUTS = ["table1.json", "policies.json", "metrics.json", "memory.json", "reliability.json", "plots"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc.*")
 
@@ -116,6 +119,17 @@ def test_seeds_become_mean_and_deviation(project: Path, monkeypatch: pytest.Monk
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
 
+def test_policies_of_seeds_show_what_the_calibration_images_were_overfitted_by(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(seeds, project, monkeypatch, "trial")
+    (row,) = json.loads((project / "reports/sweeps/trial_policies.json").read_text())["rows"]
+    assert row["overfit"] == row["loss"] == pytest.approx({"mean": 0.03, "sd": statistics.stdev([0.02, 0.04])})
+    text = (project / "reports/sweeps/trial_policies.md").read_text()
+    assert "| searched_0 | 0.00 ± 0.00 | 3.00 ± 1.41 | 3.00 ± 1.41 | 2.00 ± 0.00 | 2.00 ± 0.00 |" in text
+    assert "n = 50 calibration and 100 val images" in text
+
+
 def test_one_seed_has_no_deviation_and_other_rows_no_mean() -> None:
     table = [{"configuration": "fp32"}]
     with pytest.raises(ValueError, match="two experiments, not 1"):
@@ -145,5 +159,12 @@ def test_reports_are_those_of_the_stages_without_photographs(
     files = {
         path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*") if path.is_file()
     }
-    assert files == {"table1.json", "metrics.json", "memory.json", "reliability.json", "plots/frontier.csv"}
+    assert files == {
+        "table1.json",
+        "metrics.json",
+        "memory.json",
+        "reliability.json",
+        "policies.json",
+        "plots/frontier.csv",
+    }
     assert json.loads((tmp_path / "kept/plots/frontier.csv").read_text()) == 4
