@@ -15,7 +15,6 @@ import numpy as np
 from earlyexit import params
 from earlyexit.common.markdown import bold, table, thousands
 from earlyexit.emulation import emulate, report
-from earlyexit.firmware import source
 from earlyexit.tflite import deployment
 
 
@@ -34,10 +33,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def measure(network: deployment.Deployment, chosen: params.EmulateParams) -> str:
     """Return the tables of `network`: costs of each segment, then of each kind of layer."""
-    library = source.generate(network, [-1] * (len(network.names) - 1))
     shape = (1, *network.segments()[0].input_shape)
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    emulated = emulate.emulate(network, library, network.quantize(pixels), refill=chosen.refill)
+    emulated = emulate.emulate(network, network.quantize(pixels), refill=chosen.refill)
     counts = np.stack([emulated.trace.cycles[:, 0], emulated.trace.instructions[:, 0], network.macs], 1)
     rows = []
     for name, row in zip([*network.names, bold("all")], [*counts, counts.sum(0)], strict=True):

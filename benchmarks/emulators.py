@@ -1,7 +1,7 @@
 """Compare the emulators: unicorn, which counts for the emulate stage, and QEMU, which has a clock.
 
     apt-get install qemu-system-arm
-    python -m benchmarks.emulators      after `dvc repro emulate`
+    python -m benchmarks.emulators      after `dvc repro firmware`
 
 Runs models/firmware on three images of val, prints instructions of each segment, and fails if an answer differs or
 the counts are more than 5 % apart.

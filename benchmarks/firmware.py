@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from earlyexit.common.markdown import bold, table, thousands
 from earlyexit.emulation import compiler, emulate, emulator, report
 from earlyexit.emulation.image import Image
-from earlyexit.firmware import source
 from earlyexit.tflite import arena, compact, deployment, reader
 
 VERSION = "1.0.0"
@@ -70,8 +69,7 @@ def compare(bakenn: Any, network: deployment.Deployment, image: NDArray[np.int8]
     Raises:
         ValueError: a side's answer differs from TFLM's.
     """
-    library = source.generate(network, [-1] * (len(network.names) - 1))
-    ours = emulate.emulate(network, library, image)
+    ours = emulate.emulate(network, image)
     rows = []
     totals = np.zeros(2, np.int64)
     functions: Counter[str] = Counter()

@@ -144,6 +144,14 @@ class PolicyParams(Strict):
     patience: Annotated[list[Annotated[int, Field(ge=2, le=100)]], AfterValidator(_ascending)]
     folder: FilePath | None
 
+    def searched(self) -> dict[str, float]:
+        """Return the loss of each searched policy, by its name."""
+        return {f"searched_{loss:g}": loss for loss in self.loss}
+
+    def patient(self) -> dict[str, int]:
+        """Return the classifiers in a row of each patience policy, by its name."""
+        return {f"patience{count}": count for count in self.patience}
+
 
 class BenchmarkParams(Strict):
     """Latency measurement."""
@@ -154,13 +162,14 @@ class BenchmarkParams(Strict):
 class FirmwareParams(Strict):
     """The C library."""
 
-    percentile: Percentile
+    policy: str
 
 
 class EmulateParams(Strict):
-    """Runs on the emulated Cortex-M4."""
+    """Runs on the emulated Cortex-M4: calibration images through each segment, val images through the cascade."""
 
     images: Annotated[Images, Field(ge=1)]
+    cascade_images: Annotated[Images, Field(ge=1)]
     refill: Annotated[int, Field(ge=1, le=3)]
     clock_mhz: Annotated[int, Field(ge=1, le=1000)]
 
@@ -218,6 +227,12 @@ class Params(Strict):
         memory, name = self.memory, self.model.backbone
         return getattr(memory.flash_limit, name), getattr(memory.sram_limit, name)
 
+    def policies(self) -> list[str]:
+        """Return the names of all exit policies."""
+        classifiers = len(self.architecture().exits) + 1
+        patient = [name for name, count in self.policy.patient().items() if count <= classifiers]
+        return [*(f"p{p}" for p in self.calibrate.percentiles), *self.policy.searched(), "guaranteed", *patient]
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         weights, exits = len(self.joint.w_exits), len(self.architecture().exits)
@@ -225,6 +240,10 @@ class Params(Strict):
             raise ValueError(
                 f"joint.w_exits: {weights} weights for the {exits} exits of exits.{self.model.backbone}; "
                 "give one weight per exit"
+            )
+        if self.firmware.policy not in self.policies():
+            raise ValueError(
+                f"firmware.policy: no policy {self.firmware.policy}; there are {', '.join(self.policies())}"
             )
         return self
 

@@ -16,6 +16,8 @@ MEASURED = {
     "reports/table1.json",
     "reports/table1.md",
     "reports/metrics.json",
+    "reports/policies.json",
+    "reports/policies.md",
     "reports/frontier.csv",
     "reports/plots",
 }
@@ -40,7 +42,8 @@ MINIATURE: dict[str, dict[str, Any]] = {
     "export": {"images": 16},
     "ptq": {"images": 20},
     "benchmark": {"passes": 1},
-    "emulate": {"images": 4},
+    "firmware": {"policy": "patience2"},
+    "emulate": {"images": 4, "cascade_images": 4},
 }
 
 

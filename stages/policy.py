@@ -31,10 +31,10 @@ def main() -> None:
         load_thresholds("models/thresholds.json"),
         _costs(network, params).until,
         params.cost,
-        losses=params.loss,
+        searched=params.searched(),
         risk=params.risk,
         delta=params.delta,
-        patience=params.patience,
+        patient=params.patient(),
     )
     write_json("models/policies.json", policies.model_dump())
     policies.print_summary()

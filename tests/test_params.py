@@ -318,8 +318,9 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "joint.distill": [-0.1, 1.1],
     "joint.temperature": [0, -1],
     "memory.flash_limit.mobilenet_v2": [0],
-    "firmware.percentile": [-1, 101],
+    "firmware.policy": ["", "P50", "p60", "searched_0.1", "patience9", "../x", 50],
     "emulate.images": [0],
+    "emulate.cascade_images": [0],
     "emulate.refill": [0, 4],
     "emulate.clock_mhz": [0],
 }
@@ -353,6 +354,11 @@ def test_out_of_range(tmp_path: Path, leaf: str) -> None:
             "joint.w_exits: 3 weights for the 2",
         ),
         ({"joint.w_exits": [0, 0.0, 0], "joint.w_final": 0}, "joint: w_final and w_exits are all 0"),
+        (
+            {"policy.patience": [3, 5], "firmware.policy": "patience5"},
+            "firmware.policy: no policy patience5; there are p50, p75, p95, searched_0, searched_0.005, searched_0.01, "
+            "searched_0.02, guaranteed, patience3$",
+        ),
         ({"baseline.small_epochs": 18}, "baseline: small_epochs: 18 must be less than epochs"),
         ({"baseline.epochs": 0}, "baseline: epochs: 0 leaves random weights; give baseline.pretrained"),
     ],

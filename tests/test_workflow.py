@@ -53,8 +53,10 @@ STAGES_OF = {
     "policy": {"policy"},
     "benchmark": {"benchmark"},
     "memory": {"design", "emulate", "memory"},
-    "firmware": {"firmware"},
+    "firmware": {"firmware", "verify"},
     "emulate": {"emulate"},
+    "emulate.cascade_images": {"verify"},
+    "emulate.refill": {"emulate", "verify"},
 }
 
 

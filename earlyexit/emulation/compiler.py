@@ -14,7 +14,10 @@ from earlyexit.emulation.image import Image, Part
 TARGET = Path(__file__).with_name("target")
 FLASH_BYTES = 256 * 1024
 RAM_BYTES = 67 * 1024
-INTERFACE = ("ee_init", "ee_input", "ee_run", "ee_run_segment", "ee_features", "ee_set_threshold", "ee_get_threshold")
+INTERFACE = (
+    *("ee_init", "ee_input", "ee_run", "ee_run_segment", "ee_features"),
+    *("ee_set_threshold", "ee_get_threshold", "ee_set_patience", "ee_get_patience"),
+)
 OPTIMIZE = "-O3"
 
 _MACHINE = ("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4")

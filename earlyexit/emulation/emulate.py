@@ -1,6 +1,5 @@
-"""Run the C library of a network on the emulated Cortex-M4 and check every answer."""
+"""Run the segments of a network as C on the emulated Cortex-M4 and check every answer."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -8,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earlyexit.emulation import emulator
+from earlyexit.emulation import library
 from earlyexit.emulation.compiler import build
-from earlyexit.emulation.emulator import Trace
+from earlyexit.emulation.emulator import REFILL
 from earlyexit.emulation.image import Image
-from earlyexit.firmware import emit
-from earlyexit.policy import decision
+from earlyexit.emulation.library import Trace
+from earlyexit.firmware import emit, source
+from earlyexit.policy.policies import Policy
+from earlyexit.policy.search import NEVER
 from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
 from earlyexit.tflite.reader import logits_and_features
@@ -33,16 +34,16 @@ class Emulated:
 
 def emulate(
     network: Deployment,
-    library: Mapping[str, str],
     images: NDArray[np.int8],
     memory: tuple[int, int] = ROOMY,
-    refill: int = emulator.REFILL,
+    refill: int = REFILL,
 ) -> Emulated:
-    """Compile the C library of `network`, run it on images and check all its answers.
+    """Generate and compile the C library of `network`, run its segments on images and check all their answers.
+
+    The library's exit policy never leaves early: costs are known before policies, which are chosen by costs.
 
     Args:
-        network: the segments that the library was generated from.
-        library: text of the library's files, by name.
+        network: INT8 segments.
         images: INT8 (N, H, W, 3).
         memory: bytes of flash and RAM that the device has.
         refill: cycles of a pipeline refill after a taken branch.
@@ -52,9 +53,10 @@ def emulate(
             (see `check`).
     """
     flash, ram = memory
-    image = build(library, flash=flash, ram=ram)
+    never = Policy(name="never", thresholds=[NEVER] * (len(network.names) - 1))
+    image = build(source.generate(network, never), flash=flash, ram=ram)
     kernels = sorted(set(emit.KERNELS.values()) & image.symbols.keys())  # kernels without a caller are not linked
-    trace = emulator.run(image, images, features_bytes(network), kernels, refill)
+    trace = library.run(image, images, features_bytes(network), kernels, refill)
     check(network, images, trace)
     return Emulated(network, image, trace)
 
@@ -65,7 +67,7 @@ def features_bytes(network: Deployment) -> list[int]:
 
 
 def check(network: Deployment, images: NDArray[np.int8], trace: Trace) -> None:
-    """Compare logits and features with TFLM's and with LiteRT's reference kernels', decisions with the exit policy.
+    """Compare logits and features with TFLM's and with LiteRT's reference kernels'.
 
     Logits are compared with TFLM's alone: LiteRT rounds a fully connected layer with a scale for each output in another
     way, so its logits may differ by one step.
@@ -83,9 +85,6 @@ def check(network: Deployment, images: NDArray[np.int8], trace: Trace) -> None:
         _compare(trace.features[number], features, what, "TFLM")
         _compare(trace.features[number], np.array([segment(x)[1] for x in inputs]), what, "LiteRT")
         inputs = features
-    decisions = decision.decide(trace.logits, trace.thresholds)
-    found = np.array([(outcome.exit, outcome.label) for outcome in trace.outcomes])
-    _compare(found, np.stack([decisions.exits, decisions.labels], 1), "exit and label", "the exit policy")
 
 
 def _compare(found: NDArray[Any], expected: NDArray[Any], what: str, whose: str) -> None:

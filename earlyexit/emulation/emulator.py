@@ -1,4 +1,4 @@
-"""Run firmware on an emulated Cortex-M4: its answers, its stack, its instructions, and an estimate of its cycles.
+"""Call functions of an image on an emulated Cortex-M4: their stack, their instructions, an estimate of their cycles.
 
 Issued instructions are counted, so one that an IT block skips counts too. Cycles are estimated from `timings`, from
 whether each branch was taken, and from the addresses of loads; memories have no wait states.
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 from unicorn import UC_ARCH_ARM, UC_HOOK_BLOCK, UC_HOOK_CODE, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError, arm_const
 from unicorn.unicorn_const import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ
 from unicorn.unicorn_py3.unicorn import uclib
@@ -23,7 +22,6 @@ from unicorn.unicorn_py3.unicorn import uclib
 from earlyexit.emulation import timings
 from earlyexit.emulation.compiler import TARGET, host_library
 from earlyexit.emulation.image import Image
-from earlyexit.policy.cascade import Outcome
 
 _PAGE = 4096
 _PAINT = 0xA5A5A5A5
@@ -69,39 +67,6 @@ class Cost:
     cycles: int
     functions: dict[str, Count]
     calls: tuple[tuple[str, Count], ...]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """The firmware's answers for N images, and their costs.
-
-    Attributes:
-        logits: of each segment, int8 (segments, N, 2).
-        features: of each segment but the last, int8 (N, bytes).
-        thresholds: default thresholds of the early exits, integer margins.
-        outcomes: of `ee_run`, for each image.
-        segments: cost of `ee_run_segment`, for each segment and image, without copying the input to the arena.
-        cascade: cost of `ee_run`, for each image, without copying the input to the arena.
-        stack: the most bytes of stack that a call took.
-    """
-
-    logits: NDArray[np.int8]
-    features: list[NDArray[np.int8]]
-    thresholds: list[int]
-    outcomes: list[Outcome]
-    segments: list[list[Cost]]
-    cascade: list[Cost]
-    stack: int
-
-    @property
-    def instructions(self) -> NDArray[np.int64]:
-        """Instructions of each segment and image, (segments, N)."""
-        return np.array([[cost.instructions for cost in costs] for costs in self.segments], np.int64)
-
-    @property
-    def cycles(self) -> NDArray[np.int64]:
-        """Estimated cycles of each segment and image, (segments, N)."""
-        return np.array([[cost.cycles for cost in costs] for costs in self.segments], np.int64)
 
 
 class _Counter(ctypes.Structure):
@@ -316,93 +281,8 @@ class Machine:
         return tuple(zip(names, counts, strict=True))
 
 
-def run(
-    image: Image,
-    inputs: NDArray[np.int8],
-    features: Sequence[int],
-    watched: Sequence[str] = (),
-    refill: int = REFILL,
-) -> Trace:
-    """Run the network in `image` on every input: each segment alone, then the cascade.
-
-    Unaligned loads are counted for the first input and charged to all, since counting them is slow: the addresses that
-    a network loads from do not depend on the pixels.
-
-    Args:
-        image: with the functions of ee.h.
-        inputs: INT8 images (N, H, W, 3).
-        features: bytes of the features of each segment but the last.
-        watched: functions whose calls are recorded one by one.
-        refill: cycles of a pipeline refill after a taken branch.
-
-    Raises:
-        ValueError: a function returns an error code, or fails as `Machine.call`.
-    """
-    machine = Machine(image, watched, refill=refill)
-    _checked("ee_init", machine.call("ee_init"))
-    thresholds = [machine.call("ee_get_threshold", number) for number in range(len(features))]
-    place = machine.call("ee_input") & 0xFFFF_FFFF
-    logits = np.empty((len(features) + 1, len(inputs), 2), np.int8)
-    left = [np.empty((len(inputs), count), np.int8) for count in features]
-    segments: list[list[Cost]] = [[] for _ in logits]
-    cascade, outcomes = [], []
-    unaligned = _unaligned_loads(image, inputs[0], len(logits), watched)
-    for number, pixels in enumerate(tqdm(inputs, desc="emulated Cortex-M4", unit="image", delay=2)):
-        machine.write(place, pixels)
-        for segment, costs in enumerate(segments):
-            with machine.counting() as found:
-                _run_segment(machine, segment, place)
-            costs.append(_sum(found[0], unaligned[segment : segment + 1]))
-            logits[segment, number] = machine.read(machine.exchange, 2)
-            if segment < len(left):
-                at = machine.call("ee_features", segment) & 0xFFFF_FFFF
-                left[segment][number] = machine.read(at, features[segment])
-        machine.write(place, pixels)
-        with machine.counting() as found:
-            status = machine.call("ee_run", place, machine.exchange)
-        _checked("ee_run", status)
-        label, leaves, margin = np.frombuffer(machine.read(machine.exchange, 4).tobytes(), "<u1,<u1,<i2")[0]
-        outcomes.append(Outcome(int(label), int(leaves), int(margin)))
-        cascade.append(_sum(found[0], unaligned[: leaves + 1]))
-    return Trace(logits, left, thresholds, outcomes, segments, cascade, machine.stack())
-
-
-def _run_segment(machine: Machine, segment: int, place: int) -> None:
-    status = machine.call("ee_run_segment", segment, place if segment == 0 else 0, machine.exchange)
-    _checked(f"ee_run_segment({segment})", status)
-
-
-def _unaligned_loads(image: Image, pixels: NDArray[np.int8], segments: int, watched: Sequence[str]) -> list[Cost]:
-    """Return for each segment the extra cycles of its loads from unaligned addresses, and nothing else."""
-    machine = Machine(image, watched, loads_only=True)
-    _checked("ee_init", machine.call("ee_init"))
-    place = machine.call("ee_input") & 0xFFFF_FFFF
-    machine.write(place, pixels)
-    costs: list[Cost] = []
-    for segment in range(segments):
-        with machine.counting() as found:
-            _run_segment(machine, segment, place)
-        costs += found
-    return costs
-
-
-def _sum(cost: Cost, extras: Sequence[Cost]) -> Cost:
-    """Return `cost` with the cycles of `extras`, which together ran the same functions and made the same calls."""
-    functions = dict(cost.functions)
-    for name, extra in (item for one in extras for item in one.functions.items()):
-        functions[name] = functions[name].plus(extra.cycles)
-    called = [extra for one in extras for _, extra in one.calls]
-    calls = tuple((name, count.plus(more.cycles)) for (name, count), more in zip(cost.calls, called, strict=True))
-    return Cost(cost.instructions, cost.cycles + sum(one.cycles for one in extras), functions, calls)
-
-
 def _pages(count: int) -> int:
     return -(-count // _PAGE) * _PAGE
-
-
-def _checked(name: str, status: int) -> None:
-    if status != 0:
-        raise ValueError(f"{name} answered {status} instead of EE_OK")
 
 
 def _functions(image: Image) -> tuple[list[str], NDArray[np.int64]]:

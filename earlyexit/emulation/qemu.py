@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earlyexit.common.markdown import percent, table
-from earlyexit.emulation import emulator
+from earlyexit.emulation import library
 from earlyexit.emulation.image import Image
 from earlyexit.policy.cascade import Outcome
 
@@ -87,8 +87,10 @@ def compare(image: Image, inputs: NDArray[np.int8], names: Sequence[str], featur
         FileNotFoundError: QEMU is not installed.
         ValueError: an answer differs, or the instructions differ by more than `TOLERANCE`.
     """
-    ours, theirs = emulator.run(image, inputs, features), run(image, inputs)
-    if not np.array_equal(ours.logits, theirs.logits) or ours.outcomes != theirs.outcomes:
+    ours, theirs = library.run(image, inputs, features), run(image, inputs)
+    decided = library.decide(image, inputs, len(names), [None]).outcomes[0]
+    outcomes = [Outcome(*row) for row in decided.tolist()]
+    if not np.array_equal(ours.logits, theirs.logits) or outcomes != theirs.outcomes:
         raise ValueError("the firmware answers otherwise on QEMU than on unicorn")
     rows = []
     for name, one, other in zip(names, ours.instructions.mean(1), theirs.instructions.mean(1), strict=True):

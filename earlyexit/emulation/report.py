@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earlyexit.common.markdown import NOTHING, bold, percent, table, thousands, times
+from earlyexit.common.markdown import NOTHING, bold, percent, table, thousands
 from earlyexit.emulation.compiler import OPTIMIZE
 from earlyexit.emulation.emulate import Emulated
 from earlyexit.firmware import emit, layers, source
 from earlyexit.firmware.text import shape_text
-from earlyexit.policy import decision
-from earlyexit.policy.thresholds import Thresholds
 from earlyexit.tflite import reader
 
 _MEMORY = {
@@ -28,37 +26,21 @@ _MEMORY = {
 }
 
 
-def report(
-    early_exit: Emulated, baseline: Emulated, thresholds: Thresholds, logits: NDArray[np.int8], clock_mhz: int
-) -> dict[str, Any]:
+def report(early_exit: Emulated, baseline: Emulated, clock_mhz: int) -> dict[str, Any]:
     """Return estimated cycles, instructions, memory, and their comparison with the baseline.
 
     Args:
         early_exit, baseline: run on the same images.
-        thresholds: of the early exits.
-        logits: INT8 (classifiers, N, 2) on the val split; they give the share of images that leaves at each exit.
         clock_mhz: of the device.
     """
     names = early_exit.network.names
     segments = _segments(early_exit)
     whole = {kind: float(values[0]) for kind, values in _segments(baseline).items()}
     until = {kind: np.cumsum(values) for kind, values in segments.items()}
-    cascade = {}
-    for percentile in thresholds.table:
-        shares = decision.exit_shares(decision.decide(logits, thresholds.margins[percentile]).exits, len(names))
-        mean = {kind: float(np.dot(shares, values)) for kind, values in until.items()}
-        cascade[f"p{percentile}"] = {
-            "exit_share": shares,
-            **_rounded(mean),
-            "speedup": whole["cycles"] / mean["cycles"],
-            "speedup_instructions": whole["instructions"] / mean["instructions"],
-            "speedup_macs": whole["macs"] / mean["macs"],
-        }
     return {
         "unit": "estimated cycles, and instructions issued, per image on a Cortex-M4, mean over the images",
         "clock_mhz": clock_mhz,
-        "images": len(early_exit.trace.outcomes),
-        "val_images": logits.shape[1],
+        "images": early_exit.trace.logits.shape[1],
         "emulator": f"unicorn {version('unicorn')}",
         "compiler": f"clang of ziglang {version('ziglang')}, {OPTIMIZE}",
         "segments": {
@@ -69,7 +51,6 @@ def report(
             for number, name in enumerate(names)
         },
         "baseline": _rounded(whole),
-        "cascade": cascade,
         "memory": {"early_exit": memory(early_exit), "baseline": memory(baseline)},
         "layers": {"early_exit": layer_costs(early_exit), "baseline": layer_costs(baseline)},
         "equal": {"early_exit": _compared(early_exit), "baseline": _compared(baseline)},
@@ -154,18 +135,13 @@ def by_kind(layer_rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _exits(found: dict[str, Any]) -> list[str]:
     base, clock = found["baseline"], found["clock_mhz"]
-    rows = [["INT8 baseline", *_costs(base, clock), "", thousands(base["instructions"]), "", ""]]
+    rows = [["INT8 baseline", *_costs(base, clock), "", thousands(base["instructions"]), ""]]
     for name, entry in found["segments"].items():
         until = {kind: entry[f"{kind}_until"] for kind in ("cycles", "instructions", "macs")}
         share, macs = (_percent(until[kind] / base[kind]) for kind in ("cycles", "macs"))
-        rows.append([f"leaves at {name}", *_costs(until, clock), share, thousands(until["instructions"]), macs, ""])
-    for name, row in found["cascade"].items():
-        share, macs = (_percent(1 / row[speedup]) for speedup in ("speedup", "speedup_macs"))
-        speedup = f"{times(row['speedup'])} ({times(row['speedup_macs'])})"
-        cells = [*_costs(row, clock), share, thousands(row["instructions"]), macs, speedup]
-        rows.append([f"**EE ({name})**, mean", *cells])
+        rows.append([f"leaves at {name}", *_costs(until, clock), share, thousands(until["instructions"]), macs])
     heads = ["Cortex-M4", "estimated cycles", f"estimated ms at {clock} MHz", "of the baseline's", "instructions"]
-    return table([*heads, "MACs, of the baseline's", "estimated speedup (MACs)"], rows)
+    return table([*heads, "MACs, of the baseline's"], rows)
 
 
 def _costs(entry: dict[str, Any], clock_mhz: int) -> tuple[str, str]:
@@ -187,11 +163,11 @@ def _note(found: dict[str, Any]) -> str:
         if not row["fast"]
     ]
     return (
-        f"Mean over {found['images']} val images; shares of exits over {found['val_images']:,}. Cycles are estimated: "
+        f"Mean over {found['images']} calibration images. Cycles are estimated: "
         "the timings of Arm's Cortex-M4 Technical Reference Manual, taken branches and unaligned loads counted, memory "
         "without wait states. A board differs: flash wait states and the cache before it, bus contention. Instructions "
         "are those issued, those that an IT block skips included. What a MAC costs differs from layer to layer (fewer "
-        "channels: more loads and requantizations for each), and so does this speedup from the MACs'. Compiled by "
+        "channels: more loads and requantizations for each), and so do these shares from the MACs'. Compiled by "
         f"{found['compiler']}, counted by {found['emulator']}. Equal to TFLM's and LiteRT's reference kernels in every "
         f"byte: {equal['early_exit'] + equal['baseline']:,} logits and features. Layers that the code for the DSP "
         f"extension does not run: {', '.join(plain) or 'none'}."

@@ -15,12 +15,13 @@ import numpy as np
 from earlyexit.firmware import emit, layers
 from earlyexit.firmware.layers import Layer, LayerGraph
 from earlyexit.firmware.plan import Buffer, Overlap, Plan, plan
-from earlyexit.firmware.text import count, fill, float_literal, origin, rows, shape_text, signed, text_literal
+from earlyexit.firmware.text import count, fill, float_literal, policy_comment, rows, shape_text, text_literal
+from earlyexit.policy.policies import Policy
 from earlyexit.task import CLASSES
 from earlyexit.tflite.deployment import Deployment
 from earlyexit.tflite.segment import Quantization
 
-VERSION = "1"  # of the C interface
+VERSION = "2"  # of the C interface
 NETWORK, KERNELS = "ee_network.c", "ee_kernels.c"
 LIBRARY = ("ee.h", NETWORK, "ee_kernels.h", KERNELS)
 """Names of the library's files."""
@@ -113,37 +114,36 @@ def lay_out(segments: Sequence[LayerGraph]) -> Layout:
     return Layout(list(segments), steps, listed, plan(listed, overlaps), inputs)
 
 
-def generate(network: Deployment, thresholds: Sequence[int], percentile: int | None = None) -> dict[str, str]:
+def generate(network: Deployment, policy: Policy) -> dict[str, str]:
     """Return the C library of `network`: the text of each file of `LIBRARY`, by name.
 
     Args:
         network: INT8 segments.
-        thresholds: default threshold of each early exit, an integer margin from -1 to 255.
-        percentile: the one that the thresholds belong to, for the header; None if they belong to none.
+        policy: what the library starts with; its name, promise and note stand in the header.
 
     Raises:
         ValueError: the kernels do not support a segment (see `layers.read`), the segments do not fit together (see
-            `read`), or the thresholds do not fit the network (see `check_thresholds`).
+            `read`), or the policy does not fit the network (see `check_policy`).
     """
-    check_thresholds(network, thresholds)
+    check_policy(network, policy)
     layout = lay_out(read(network.models))
     kernels = [(_KERNELS / name).read_text(encoding="utf-8") for name in LIBRARY[2:]]
-    texts = _header(layout, network, thresholds, percentile), _network(layout, network), *kernels
+    texts = _header(layout, network, policy), _network(layout, network), *kernels
     return dict(zip(LIBRARY, texts, strict=True))
 
 
-def check_thresholds(network: Deployment, thresholds: Sequence[int]) -> None:
-    """Verify that there is a threshold for each early exit of `network`, each from -1 to 255.
+def check_policy(network: Deployment, policy: Policy) -> None:
+    """Verify that `policy` has a threshold for each early exit of `network`, and a patience of 0 or 2..classifiers.
 
     Raises:
-        ValueError: the number of thresholds is wrong, or one is outside the range.
+        ValueError: it does not; names the policy.
     """
-    exits = network.names[:-1]
-    if len(thresholds) != len(exits):
-        raise ValueError(f"{count(len(thresholds), 'threshold')} for {count(len(exits), 'early exit')}")
-    for name, threshold in zip(exits, thresholds, strict=True):
-        if not -1 <= threshold <= 255:
-            raise ValueError(f"threshold {threshold} of {name} is outside -1..255")
+    exits, classifiers = len(network.names) - 1, len(network.names)
+    if len(policy.thresholds) != exits:
+        thresholds = count(len(policy.thresholds), "threshold")
+        raise ValueError(f"policy {policy.name}: {thresholds} for {count(exits, 'early exit')}")
+    if policy.patience and not 2 <= policy.patience <= classifiers:
+        raise ValueError(f"policy {policy.name}: patience {policy.patience} is neither 0 nor 2..{classifiers}")
 
 
 def flash_bytes(layout: Layout) -> int:
@@ -159,14 +159,15 @@ def _step(number: int, layer: Layer, names: dict[int, str]) -> Step:
     return Step(number, layer, inputs, output, f"{name} scratch" if emit.scratch_bytes(layer) else None)
 
 
-def _header(layout: Layout, network: Deployment, thresholds: Sequence[int], percentile: int | None) -> str:
+def _header(layout: Layout, network: Deployment, policy: Policy) -> str:
     first = layout.segments[0]
     height, width, channels = first.shapes[first.input]
-    names, exits = network.names, len(thresholds)
+    names, exits = network.names, len(network.names) - 1
     return fill(
         "ee.h",
         title=f"{count(len(names), 'segment')}, {count(exits, 'early exit')}, {len(CLASSES)} classes",
         digest=hashlib.sha256(b"".join(network.models)).hexdigest(),
+        policy=policy_comment(policy),
         version=VERSION,
         segments=len(names),
         exits=exits,
@@ -181,7 +182,7 @@ def _header(layout: Layout, network: Deployment, thresholds: Sequence[int], perc
         zero_point=first.input_zero_point,
         features=_feature_macros(layout),
         logits=_logits_macros(layout, names),
-        thresholds=_threshold_macros(names, thresholds, percentile),
+        defaults=_policy_macros(names, policy),
     )
 
 
@@ -205,12 +206,11 @@ def _logits_macros(layout: Layout, names: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _threshold_macros(names: Sequence[str], thresholds: Sequence[int], percentile: int | None) -> str:
-    if not thresholds:
-        return ""
-    lines = [f"/* Default thresholds{origin(percentile)}. */"]
-    for number, (name, threshold) in enumerate(zip(names, thresholds, strict=False)):
-        lines.append(f"#define EE_THRESHOLD_{number} {signed(threshold)} /* {name} */")
+def _policy_macros(names: Sequence[str], policy: Policy) -> str:
+    lines = ["/* The policy that ee_init sets. */"]
+    for number, (name, threshold) in enumerate(zip(names, policy.thresholds, strict=False)):
+        lines.append(f"#define EE_THRESHOLD_{number} {threshold} /* {name} */")
+    lines.append(f"#define EE_PATIENCE {policy.patience} /* 0: the thresholds alone decide */")
     return "\n".join(lines) + "\n"
 
 

@@ -1,14 +1,20 @@
 """Pieces of generated C: templates, literals, tables, and words of comments."""
 
+import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
 import numpy as np
 
+from earlyexit.policy.policies import Policy
+
 _PER_ROW = 16
 _TEMPLATES = Path(__file__).with_name("templates")
 _PLAIN = frozenset(range(32, 127)) - frozenset(b'"\\?')
+_COMMENT_WIDTH = 107
+_COMMENT_MARKS = re.compile(r"\*(?=/)|/(?=\*)")
 
 
 def fill(template: str, **values: object) -> str:
@@ -19,11 +25,6 @@ def fill(template: str, **values: object) -> str:
 def float_literal(value: float) -> str:
     """Return the shortest C literal of type float that gives `value` in 32 bits."""
     return f"{np.float32(value)!s}f"
-
-
-def signed(value: int) -> str:
-    """Return an integer that is safe in any expression: a negative one stands in parentheses."""
-    return f"({value})" if value < 0 else str(value)
 
 
 def text_literal(text: str) -> str:
@@ -47,6 +48,21 @@ def rows(values: Sequence[object], indent: int) -> str:
     return "\n".join(f"{' ' * indent}{', '.join(map(str, line))}," for line in lines)
 
 
-def origin(percentile: int | None) -> str:
-    """Return where thresholds come from, to follow "default thresholds"; nothing if `percentile` is None."""
-    return "" if percentile is None else f": percentile {percentile} of the calibration images"
+def comment(text: str) -> str:
+    """Return a text as lines within a C comment, each behind " * ".
+
+    Any text is safe: marks that begin or end a comment are pulled apart, and of a character that is not plain ASCII, a
+    "#" is left.
+    """
+    words = "".join(char if ord(char) in _PLAIN or char == '"' else "#" for char in " ".join(text.split()))
+    return "\n".join(f" * {line}" for line in textwrap.wrap(_COMMENT_MARKS.sub(r"\g<0> ", words), _COMMENT_WIDTH))
+
+
+def policy_comment(policy: Policy) -> str:
+    """Return lines within a C comment that name the exit policy, with its promise and its note."""
+    sentences = [f"The exit policy that is built in: {policy.name}."]
+    if policy.promise:
+        sentences.append(f"Promise: {policy.promise}")
+    if policy.note:
+        sentences.append(policy.note)
+    return "\n".join(map(comment, sentences))

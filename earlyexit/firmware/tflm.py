@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
-from earlyexit.firmware.source import check_thresholds
-from earlyexit.firmware.text import fill, float_literal, origin, rows, shape_text, text_literal
+from earlyexit.firmware.source import check_policy
+from earlyexit.firmware.text import fill, float_literal, policy_comment, rows, shape_text, text_literal
+from earlyexit.policy.policies import Policy
 from earlyexit.task import CLASSES
 from earlyexit.tflite import arena, reader
 from earlyexit.tflite.deployment import Deployment
@@ -21,31 +22,30 @@ _FUNCTIONS = {
 }
 
 
-def generate(network: Deployment, thresholds: Sequence[int], percentile: int | None = None) -> dict[str, str]:
+def generate(network: Deployment, policy: Policy) -> dict[str, str]:
     """Return C files by name: ee_tflm.h, ee_tflm.c, and segmentN.c for each segment, N from 0.
 
     TFLM itself measures the arena of each segment, which takes a fraction of a second a segment.
 
     Args:
         network: INT8 segments.
-        thresholds: default threshold of each early exit, an integer margin from -1 to 255.
-        percentile: the one that the thresholds belong to, for the header; None if they belong to none.
+        policy: of the table and the macro EE_TFLM_PATIENCE; its name, promise and note stand in the header.
 
     Raises:
-        ValueError: TFLM cannot load a segment, or the thresholds do not fit the network.
+        ValueError: TFLM cannot load a segment, or the policy does not fit the network (see `source.check_policy`).
     """
-    check_thresholds(network, thresholds)
+    check_policy(network, policy)
     arenas = [arena.measure(model).total for model in network.models]
     files = {
-        "ee_tflm.h": _header(network.models, arenas, percentile),
-        "ee_tflm.c": _table(network, thresholds, arenas),
+        "ee_tflm.h": _header(network.models, arenas, policy),
+        "ee_tflm.c": _table(network, policy.thresholds, arenas),
     }
     for number, (model, name) in enumerate(zip(network.models, network.names, strict=True)):
         files[f"segment{number}.c"] = _segment(model, number, name)
     return files
 
 
-def _header(models: Sequence[bytes], arenas: Sequence[int], percentile: int | None) -> str:
+def _header(models: Sequence[bytes], arenas: Sequence[int], policy: Policy) -> str:
     operators = sorted({operator.name for model in models for operator in reader.operators(model)})
     if unknown := set(operators) - _FUNCTIONS.keys():
         raise ValueError(f"no function of TFLM's resolver is known for {sorted(unknown)[0]}")
@@ -62,7 +62,8 @@ def _header(models: Sequence[bytes], arenas: Sequence[int], percentile: int | No
         features=max(_places(model)[2] for model in models),
         operators=len(operators),
         adds=" || \\\n".join(f"     (resolver).{_FUNCTIONS[name]}() != kTfLiteOk" for name in operators),
-        source=origin(percentile),
+        policy=policy_comment(policy),
+        patience=policy.patience,
     )
 
 

@@ -98,8 +98,7 @@ def draw_emulated(table: pd.DataFrame, report: dict[str, Any]) -> Figure:
     _write_shares(axes, table["cycles_until"] / 1e6, "M", table["cycles_share"], macs, room=1.42)
     _name_rows(axes, table)
     axes.set_xlabel("Estimated cycles per image (millions)")
-    means = ", ".join(f"{row['speedup']:.2f}× at {name}" for name, row in report["cascade"].items())
-    subtitle = f"mean speedup {means}; n = {report['images']} images; cycles estimated, no wait states"
+    subtitle = f"n = {report['images']} images; cycles estimated, no wait states"
     style.headline(axes, "Cortex-M4, estimated", subtitle)
     style.legend(figure, axes, lambda label: label != "other", len(_SHADES))
     return figure

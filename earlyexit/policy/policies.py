@@ -1,6 +1,6 @@
 """The exit policies that calibration images give, and the file that holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,7 +15,7 @@ from earlyexit.policy.guarantee import Guarantee, guarantee, images_needed
 from earlyexit.policy.search import NEVER, Choice, accuracy_penalty, pareto_path, risk_penalty, within
 from earlyexit.policy.thresholds import Margin, Thresholds
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]{0,63}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
 
 
 class _Strict(BaseModel):
@@ -27,11 +27,24 @@ class Policy(_Strict):
 
     Attributes:
         name: as in params.yaml's firmware.policy.
-        kind: how it was found.
         thresholds: an integer margin for each early exit; an image leaves where its margin is greater.
         patience: if not 0, an image also leaves where that many classifiers in a row agree.
         promise: a sentence; None if nothing is promised.
         note: why no image leaves early; None if some do.
+    """
+
+    name: Name
+    thresholds: list[Margin]
+    patience: Annotated[int, Field(ge=0)] = 0
+    promise: str | None = None
+    note: str | None = None
+
+
+class ChosenPolicy(Policy):
+    """A policy that calibration images gave.
+
+    Attributes:
+        kind: how it was found.
         loss: accuracy of the whole network minus accuracy of the cascade, on the calibration images. Without labels,
             the share of images that the two answer differently.
         risk: share of the calibration images that the cascade gets wrong and the whole network right; without labels as
@@ -39,19 +52,14 @@ class Policy(_Strict):
         cost: mean cost of a calibration image.
     """
 
-    name: Name
     kind: Literal["percentile", "searched", "guaranteed", "patience"]
-    thresholds: list[Margin]
-    patience: Annotated[int, Field(ge=0)] = 0
-    promise: str | None = None
-    note: str | None = None
     loss: float
     risk: float
     cost: float
 
 
 class Step(_Strict):
-    """A point of the searched path: thresholds with their loss and cost on the calibration images, as of `Policy`."""
+    """A point of the searched path: thresholds with their loss and cost, as those of `ChosenPolicy`."""
 
     thresholds: list[Margin]
     loss: float
@@ -79,7 +87,7 @@ class Policies(_Strict):
     costs: list[Annotated[float, Field(gt=0)]]
     risk: float
     delta: float
-    policies: list[Policy]
+    policies: list[ChosenPolicy]
     path: list[Step]
 
     @model_validator(mode="after")
@@ -89,7 +97,7 @@ class Policies(_Strict):
             raise ValueError("one threshold for each early exit, one cost for each classifier")
         return self
 
-    def named(self, name: str) -> Policy:
+    def named(self, name: str) -> ChosenPolicy:
         """Return the policy of that name.
 
         Raises:
@@ -116,10 +124,10 @@ def choose(
     costs: Sequence[float],
     unit: str,
     *,
-    losses: Sequence[float],
+    searched: Mapping[str, float],
     risk: float,
     delta: float,
-    patience: Sequence[int],
+    patient: Mapping[str, int],
 ) -> Policies:
     """Return all policies: percentiles of Table I, searched ones, the guaranteed one, patience.
 
@@ -127,10 +135,10 @@ def choose(
         calibration: what policies are chosen on.
         thresholds: of the percentiles.
         costs, unit: of an image that leaves at each classifier.
-        losses: for each searched policy the accuracy that it may lose, as a share of images.
+        searched: for each searched policy, by name, the accuracy that it may lose, as a share of images.
         risk, delta: of the guaranteed policy.
-        patience: for each patience policy, the number of classifiers in a row that must agree. Those with more than
-            there are classifiers are left out.
+        patient: for each patience policy, by name, the number of classifiers in a row that must agree. Those with more
+            than there are classifiers are left out.
     """
     margins, answers = decision.margins(calibration.logits)[:-1], decision.labels(calibration.logits)
     n, truth = margins.shape[1], calibration.truth
@@ -142,11 +150,11 @@ def choose(
 
     def policy(
         name: str, kind: str, row: Sequence[int], *, counter: int = 0, text: dict[str, str] | None = None
-    ) -> Policy:
+    ) -> ChosenPolicy:
         decided = decision.decide(calibration.logits, row, counter)
         wrong = decided.labels != whole
         lost = wrong & (answers[-1] == whole)
-        return Policy.model_validate(
+        return ChosenPolicy.model_validate(
             {
                 "name": name,
                 "kind": kind,
@@ -169,9 +177,9 @@ def choose(
         delta=delta,
         policies=[
             *(policy(f"p{p}", "percentile", thresholds.margins[p]) for p in thresholds.table),
-            *(policy(f"searched_{loss:g}", "searched", _cheapest(path, loss, n)) for loss in losses),
+            *(policy(name, "searched", _cheapest(path, loss, n)) for name, loss in searched.items()),
             policy("guaranteed", "guaranteed", promised.thresholds, text=_words(promised, n, truth, risk, delta)),
-            *(policy(f"patience{k}", "patience", never, counter=k) for k in patience if k <= len(answers)),
+            *(policy(name, "patience", never, counter=k) for name, k in patient.items() if k <= len(answers)),
         ],
         path=[Step(thresholds=step.thresholds, loss=step.penalty / n, cost=step.cost) for step in path],
     )

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from earlyexit.policy.cascade import Outcome
-
 IMAGE_SHAPE = (4, 4, 3)
 FEATURES = [16, 8]
 THRESHOLDS = [40, 20]
+PATIENCE = 0
 
 HEADER = """
 #ifndef EE_H
@@ -26,6 +25,8 @@ int ee_run_segment(unsigned segment, const int8_t *input, int8_t logits[2]);
 const int8_t *ee_features(unsigned segment);
 int ee_set_threshold(unsigned exit, int margin);
 int ee_get_threshold(unsigned exit);
+int ee_set_patience(int classifiers);
+int ee_get_patience(void);
 #endif
 """
 
@@ -36,12 +37,15 @@ SOURCE = """
 #include "sum.h"
 static int8_t arena[EE_ARENA_BYTES];
 static int thresholds[EE_EXITS];
+static int patience;
 static const uint8_t sizes[EE_SEGMENTS + 1] = {48, 16, 8, 2};
 
-int ee_init(void) { thresholds[0] = 40; thresholds[1] = 20; return EE_OK; }
+int ee_init(void) { thresholds[0] = 40; thresholds[1] = 20; patience = 0; return EE_OK; }
 int8_t *ee_input(void) { return arena; }
 const int8_t *ee_features(unsigned segment) { return segment < EE_EXITS ? arena : NULL; }
 int ee_get_threshold(unsigned exit) { return exit < EE_EXITS ? thresholds[exit] : EE_ERROR_RANGE; }
+int ee_get_patience(void) { return patience; }
+int ee_set_patience(int classifiers) { patience = classifiers; return EE_OK; }
 int ee_set_threshold(unsigned exit, int margin)
 {
     if (exit >= EE_EXITS) { return EE_ERROR_RANGE; }
@@ -61,16 +65,19 @@ int ee_run_segment(unsigned segment, const int8_t *input, int8_t logits[2])
 int ee_run(const int8_t *image, ee_result *result)
 {
     unsigned segment;
+    int agreeing = 0;
     for (segment = 0; segment < EE_SEGMENTS; segment++) {
         int8_t logits[2];
         int margin;
         int status = ee_run_segment(segment, segment == 0 ? image : NULL, logits);
         if (status != EE_OK) { return status; }
         margin = logits[1] - logits[0];
+        agreeing = segment > 0 && result->label == (margin > 0) ? agreeing + 1 : 1;
         result->label = margin > 0;
         result->exit = (uint8_t)segment;
         result->margin = (int16_t)(margin < 0 ? -margin : margin);
         if (segment < EE_EXITS && result->margin > thresholds[segment]) { break; }
+        if (agreeing == patience) { break; }
     }
     return EE_OK;
 }
@@ -120,7 +127,5 @@ def segments(image: np.ndarray) -> list[np.ndarray]:
     return left
 
 
-def outcome(image: np.ndarray) -> Outcome:
-    margins = [int(x[1]) - int(x[0]) for x in segments(image)]
-    index = next(i for i, limit in enumerate([*THRESHOLDS, -1]) if abs(margins[i]) > limit)
-    return Outcome(int(margins[index] > 0), index, abs(margins[index]))
+def logits(images: np.ndarray) -> np.ndarray:
+    return np.stack([[left[:2] for left in segments(image)] for image in images], 1)

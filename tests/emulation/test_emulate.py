@@ -1,46 +1,32 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from earlyexit.emulation import emulate, report
 from earlyexit.emulation.emulate import Emulated
 from earlyexit.firmware import source
-from earlyexit.policy import decision
-from earlyexit.policy.thresholds import Thresholds
 from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network
 from tests.firmware import baseline
-from tests.plots import results
 
 MEMORY = (64 * 1024, 16 * 1024)
-LIMITS = [10, 20]
-
-
-def library(network: Deployment) -> dict[str, str]:
-    return source.generate(network, LIMITS[: len(network.names) - 1])
 
 
 @pytest.fixture(scope="module")
 def early_exit(deployed: Deployment) -> Emulated:
-    return emulate.emulate(deployed, library(deployed), deployed.quantize(tiny_network.images(3, seed=8)), MEMORY)
+    return emulate.emulate(deployed, deployed.quantize(tiny_network.images(3, seed=8)), MEMORY)
 
 
 @pytest.fixture(scope="module")
 def whole() -> Emulated:
     network = baseline.network()
-    return emulate.emulate(network, library(network), network.quantize(tiny_network.images(3, seed=8)))
+    return emulate.emulate(network, network.quantize(tiny_network.images(3, seed=8)))
 
 
 @pytest.fixture(scope="module")
-def thresholds() -> Thresholds:
-    return results.thresholds(2, (50, 95))
-
-
-@pytest.fixture(scope="module")
-def found(early_exit: Emulated, whole: Emulated, thresholds: Thresholds) -> dict[str, Any]:
-    return report.report(early_exit, whole, thresholds, results.evaluation(exits=2).int8_early_exit, 100)
+def found(early_exit: Emulated, whole: Emulated) -> dict[str, Any]:
+    return report.report(early_exit, whole, 100)
 
 
 def test_segments_add_up(found: dict[str, Any], early_exit: Emulated) -> None:
@@ -49,22 +35,6 @@ def test_segments_add_up(found: dict[str, Any], early_exit: Emulated) -> None:
     assert [entry["macs"] for entry in segments] == early_exit.network.macs
     for kind in ("cycles", "instructions", "macs"):
         assert segments[2][f"{kind}_until"] == pytest.approx(sum(entry[kind] for entry in segments), abs=2)
-    for outcome, taken in zip(early_exit.trace.outcomes, early_exit.trace.cascade, strict=True):
-        until = segments[outcome.exit]
-        assert taken.instructions == pytest.approx(until["instructions_until"], rel=0.01)
-        assert taken.cycles == pytest.approx(until["cycles_until"], rel=0.01)
-
-
-def test_the_cascade_is_the_mean_over_the_exits(found: dict[str, Any], thresholds: Thresholds) -> None:
-    logits = results.evaluation(exits=2).int8_early_exit
-    for percentile in (50, 95):
-        row = found["cascade"][f"p{percentile}"]
-        exits = decision.decide(logits, thresholds.margins[percentile]).exits
-        for kind, speedup in (("cycles", ""), ("instructions", "_instructions"), ("macs", "_macs")):
-            until = np.array([entry[f"{kind}_until"] for entry in found["segments"].values()])
-            assert row[kind] == pytest.approx(until[exits].mean(), abs=2)
-            assert row[f"speedup{speedup}"] == pytest.approx(found["baseline"][kind] / until[exits].mean(), rel=1e-4)
-    assert found["cascade"]["p50"]["speedup"] > found["cascade"]["p95"]["speedup"]
 
 
 def test_layers_add_up(found: dict[str, Any], early_exit: Emulated) -> None:
@@ -88,8 +58,7 @@ def test_memory_is_that_of_the_image(found: dict[str, Any], early_exit: Emulated
     assert flash["network_constants"] > 100 * weights
     assert flash["total"] == flash["network_constants"] + flash["network_code"] + flash["kernels"]
     assert flash["total"] + flash["test_firmware"] == early_exit.image.flash()
-    arena = int(library(early_exit.network)["ee.h"].split("#define EE_ARENA_BYTES ")[1].split()[0])
-    assert ram["arena"] == arena
+    assert ram["arena"] == source.lay_out(source.read(early_exit.network.models)).plan.size
     assert ram["total"] == ram["arena"] + ram["state"] + ram["stack"] <= MEMORY[1]
     assert 100 < ram["stack"] < 2048
 
@@ -98,18 +67,15 @@ def test_the_text_has_all_figures(found: dict[str, Any]) -> None:
     text = report.markdown(found)
     for entry in found["segments"].values():
         assert f"| {entry['cycles_until']:,} | {entry['cycles_until'] / 100_000:.1f} |" in text
-    for row in found["cascade"].values():
-        assert f"{row['speedup']:.2f}x ({row['speedup_macs']:.2f}x)" in text
     assert f"{found['memory']['early_exit']['ram']['total']:,}" in text
     assert "estimated ms at 100 MHz" in text
 
 
 def test_equal_runs_give_equal_counts(deployed: Deployment) -> None:
-    images, text = deployed.quantize(tiny_network.images(2, seed=8)), library(deployed)
-    one, other = (emulate.emulate(deployed, text, images, MEMORY) for _ in range(2))
+    images = deployed.quantize(tiny_network.images(2, seed=8))
+    one, other = (emulate.emulate(deployed, images, MEMORY) for _ in range(2))
     assert one.image.content == other.image.content
     assert one.trace.segments == other.trace.segments
-    assert one.trace.cascade == other.trace.cascade
 
 
 @pytest.mark.parametrize(
@@ -117,20 +83,17 @@ def test_equal_runs_give_equal_counts(deployed: Deployment) -> None:
     [
         ("logits", "logits of exit2: the firmware's differ from TFLM for 1 of 3 images, first for number 2"),
         ("features", "features behind exit1: the firmware's differ from TFLM for 2 of 3 images, first for number 1"),
-        ("outcomes", "exit and label: the firmware's differ from the exit policy for 1 of 3 images"),
     ],
 )
 def test_an_answer_that_differs_is_named(early_exit: Emulated, change: str, message: str) -> None:
     trace = early_exit.trace
-    logits, features, outcomes = trace.logits.copy(), [x.copy() for x in trace.features], list(trace.outcomes)
+    logits, features = trace.logits.copy(), [x.copy() for x in trace.features]
     if change == "logits":
         logits[1, 2, 0] ^= 1
-    elif change == "features":
-        features[0][1:, 5] ^= 1
     else:
-        outcomes[1] = replace(outcomes[1], label=1 - outcomes[1].label)
+        features[0][1:, 5] ^= 1
     images = early_exit.network.quantize(tiny_network.images(3, seed=8))
-    wrong = replace(trace, logits=logits, features=features, outcomes=outcomes)
+    wrong = replace(trace, logits=logits, features=features)
     with pytest.raises(ValueError, match=message):
         emulate.check(early_exit.network, images, wrong)
 
@@ -138,4 +101,4 @@ def test_an_answer_that_differs_is_named(early_exit: Emulated, change: str, mess
 def test_a_device_that_is_too_small(deployed: Deployment) -> None:
     images = deployed.quantize(tiny_network.images(1))
     with pytest.raises(ValueError, match=r"of FLASH; the largest parts: .* of ee_kernels\.c"):
-        emulate.emulate(deployed, library(deployed), images, (4096, 1 << 16))
+        emulate.emulate(deployed, images, (4096, 1 << 16))

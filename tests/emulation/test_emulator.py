@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earlyexit.emulation import emulator
 from earlyexit.emulation.compiler import build
 from earlyexit.emulation.emulator import Machine
 from earlyexit.emulation.image import Image
@@ -148,34 +147,6 @@ def test_memory_functions_of_the_target(offset: int) -> None:
         expected = before.copy()
         expected[8 + offset : 8 + offset + n] = -3
         assert np.array_equal(machine.read(base, 200), expected)
-
-
-def test_runs_segments_and_cascade(library: Image) -> None:
-    inputs = standin.inputs(8)
-    trace = emulator.run(library, inputs, standin.FEATURES, ["ee_sum"])
-    expected = [standin.segments(image) for image in inputs]
-    for segment, features in enumerate(trace.features):
-        assert np.array_equal(features, [left[segment] for left in expected])
-    assert np.array_equal(trace.logits, [[left[segment][:2] for left in expected] for segment in range(3)])
-    assert trace.outcomes == [standin.outcome(image) for image in inputs]
-    assert trace.thresholds == standin.THRESHOLDS
-    assert len({outcome.exit for outcome in trace.outcomes}) > 1
-    slow = SlowMachine(library)
-    slow.call("ee_init")
-    for number, image in enumerate(inputs):
-        slow.uc.mem_write(library.symbol("arena").address, image.tobytes())
-        for segment in range(3):
-            place = library.symbol("arena").address if segment == 0 else 0
-            assert trace.instructions[segment, number] == slow.call("ee_run_segment", segment, place, slow.exchange)
-    assert (trace.cycles > trace.instructions).all()
-    assert [len(cost.calls) for cost in trace.cascade] == [outcome.exit + 1 for outcome in trace.outcomes]
-    assert 0 < trace.stack < 400
-
-
-def test_an_error_code_ends_the_run() -> None:
-    sources = {**standin.SOURCES, "ee.c": standin.SOURCE.replace("segment >= EE_SEGMENTS", "segment == 1")}
-    with pytest.raises(ValueError, match=r"ee_run_segment\(1\) answered -2"):
-        emulator.run(build(sources), standin.inputs(1), standin.FEATURES)
 
 
 def test_an_unknown_watched_function(library: Image) -> None:

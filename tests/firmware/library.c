@@ -12,7 +12,7 @@
 
 #include "ee.h"
 
-enum { INIT, INPUT, RUN, RUN_SEGMENT, FEATURES, SET_THRESHOLD, GET_THRESHOLD, QUANTIZE };
+enum { INIT, INPUT, RUN, RUN_SEGMENT, FEATURES, SET_THRESHOLD, GET_THRESHOLD, QUANTIZE, SET_PATIENCE, GET_PATIENCE };
 enum { NOTHING, IN_PLACE, OUTSIDE, LEFT, STALE, ASTRAY };
 
 static const int8_t *stale[EE_SEGMENTS + 1]; /* what ee_features has ever answered */
@@ -127,6 +127,12 @@ int main(void)
             break;
         case QUANTIZE:
             quantize();
+            break;
+        case SET_PATIENCE:
+            answer(ee_set_patience(command[1]), NULL, 0);
+            break;
+        case GET_PATIENCE:
+            answer(ee_get_patience(), NULL, 0);
             break;
         default:
             return 1;

@@ -76,6 +76,14 @@ def quantize() -> Call:
     return Call(7)
 
 
+def set_patience(classifiers: int) -> Call:
+    return Call(8, (classifiers,))
+
+
+def get_patience() -> Call:
+    return Call(9)
+
+
 class Library:
     """The program; each `call` starts it anew."""
 

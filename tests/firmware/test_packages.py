@@ -23,6 +23,7 @@ from earlyexit.tflite import arena
 from earlyexit.tflite.deployment import Deployment
 from tests import ROOT, tiny_network
 from tests.firmware.host import HERE, build
+from tests.policies import policy
 
 THRESHOLDS = [12, 20]
 CPP = ["-std=c++11", "-Wall", "-Wextra", "-Werror"]
@@ -34,7 +35,7 @@ MODULE: dict[str, Any] = {"name": str, "build": {"cmake": str, "kconfig": str}} 
 def folder(deployed: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("library")
     layout = source.lay_out(source.read(deployed.models))
-    for name, text in packages.generate(source.generate(deployed, THRESHOLDS), layout).items():
+    for name, text in packages.generate(source.generate(deployed, policy(THRESHOLDS)), layout).items():
         write_text(folder / name, text)
     return folder
 

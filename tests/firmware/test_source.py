@@ -22,12 +22,14 @@ from earlyexit.tflite.reader import logits_and_features
 from tests import ROOT, tiny_network
 from tests.firmware import library
 from tests.firmware.library import Library, Source, Status
+from tests.policies import policy
 
 THRESHOLDS = [12, 20]
+PATIENCE = 3
 
 
-def files(network: Deployment, thresholds: list[int] | None = None, percentile: int | None = 50) -> dict[str, str]:
-    return source.generate(network, THRESHOLDS if thresholds is None else thresholds, percentile)
+def files(network: Deployment, thresholds: list[int] | None = None, patience: int = PATIENCE) -> dict[str, str]:
+    return source.generate(network, policy(THRESHOLDS if thresholds is None else thresholds, patience))
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,14 @@ def check_exact(made: Library, truth: Known) -> None:
     assert [data for _, data in made.call(last)[1:]] == [row.tobytes() for rows in truth.logits[1:] for row in rows]
 
 
-def check_cascade(made: Library, truth: Known, thresholds: list[int]) -> None:
-    decisions = decision.decide(truth.logits, thresholds)
+def check_cascade(made: Library, truth: Known, thresholds: list[int], patience: int = 0) -> None:
+    decisions = decision.decide(truth.logits, thresholds, patience)
     calls = [library.init(), *(library.set_threshold(number, limit) for number, limit in enumerate(thresholds))]
+    calls.append(library.set_patience(patience))
     calls += [library.run(place, image) for image in truth.images for place in (Source.IN_PLACE, Source.OUTSIDE)]
     answers = made.call(calls)
     assert {status for status, _ in answers} == {Status.OK}
-    found = np.array([np.frombuffer(data, np.int32) for _, data in answers[1 + len(thresholds) :]])
+    found = np.array([np.frombuffer(data, np.int32) for _, data in answers[2 + len(thresholds) :]])
     margins = decision.margins(truth.logits)[decisions.exits, np.arange(len(truth.images))]
     expected = np.stack([decisions.labels, decisions.exits, margins], axis=1).repeat(2, axis=0)
     np.testing.assert_array_equal(found, expected)
@@ -121,6 +124,34 @@ def test_cascade_that_always_and_never_leaves(compiled: Library, truth: Known) -
     check_cascade(compiled, truth, [255, 255])
 
 
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 60), min_size=2, max_size=2), st.sampled_from([0, 2, 3]))
+def test_cascade_decides_as_any_policy_does(
+    compiled: Library, truth: Known, thresholds: list[int], patience: int
+) -> None:
+    check_cascade(compiled, truth, thresholds, patience)
+
+
+def test_patience_alone_decides(compiled: Library, truth: Known) -> None:
+    agree = decision.labels(truth.logits[0]) == decision.labels(truth.logits[1])
+    assert 0 < agree.sum() < len(agree)
+    check_cascade(compiled, truth, [255, 255], 2)
+
+
+def test_the_policy_that_is_built_in_decides_unless_another_is_set(
+    deployed: Deployment, truth: Known, tmp_path: Path
+) -> None:
+    margins = decision.margins(truth.logits[:-1])
+    thresholds, patience = np.quantile(margins, 0.8, axis=1, method="lower").astype(int).tolist(), 2
+    made = Library(tmp_path, files(deployed, thresholds, patience))
+    runs = [library.run(Source.OUTSIDE, image) for image in truth.images]
+    answers = made.call([library.init(), *(library.get_threshold(n) for n in (0, 1)), library.get_patience(), *runs])
+    assert [status for status, _ in answers[1:4]] == [*thresholds, patience]
+    decisions = decision.decide(truth.logits, thresholds, patience)
+    found = np.array([np.frombuffer(data, np.int32)[:2] for _, data in answers[4:]])
+    np.testing.assert_array_equal(found, np.stack([decisions.labels, decisions.exits], 1))
+
+
 def test_another_compiler_and_another_quantizer(deployments: dict[str, Deployment], tmp_path: Path) -> None:
     network = deployments["tensorflow"]
     made = Library(tmp_path, files(network), compiler="clang")
@@ -134,14 +165,15 @@ def test_another_compiler_and_another_quantizer(deployments: dict[str, Deploymen
 def test_one_segment_is_a_network_too(deployed: Deployment, tmp_path: Path, truth: Known) -> None:
     """The baseline of a comparison has no early exit; its input may be no pixel minus 128."""
     alone = replace(deployed, models=deployed.models[-1:], names=["final"], pixels=Normalization(offset=0, divisor=40))
-    made = Library(tmp_path, files(alone, [], None))
+    made = Library(tmp_path, files(alone, [], 0))
     inputs = truth.features[-1][:4]
     runs = [library.run(Source.OUTSIDE, x) for x in inputs]
-    answers = made.call([library.init(), *runs, library.get_threshold(0), library.quantize()])
+    last = [library.set_patience(0), library.set_patience(2), library.get_threshold(0), library.quantize()]
+    answers = made.call([library.init(), *runs, *last])
     logits = truth.logits[-1][:4].astype(int)
     expected = [[int(z1 > z0), 0, abs(z1 - z0)] for z0, z1 in logits]
-    assert [np.frombuffer(data, np.int32).tolist() for _, data in answers[1:-2]] == expected
-    assert answers[-2][0] == Status.RANGE
+    assert [np.frombuffer(data, np.int32).tolist() for _, data in answers[1:-4]] == expected
+    assert [status for status, _ in answers[-4:-1]] == [Status.OK, Status.RANGE, Status.RANGE]
     levels = np.frombuffer(answers[-1][1], np.int8)
     np.testing.assert_array_equal(levels, alone.quantize(np.arange(256, dtype=np.uint8)))
 
@@ -152,6 +184,7 @@ class Model:
 
     truth: Known
     thresholds: list[int] = field(default_factory=list)
+    patience: int = 0
     ready: int = 0
     image: int = 0
 
@@ -160,7 +193,18 @@ class Model:
         return len(self.truth.logits)
 
     def init(self) -> int:
-        self.thresholds, self.ready = list(THRESHOLDS), 0
+        self.thresholds, self.patience, self.ready = list(THRESHOLDS), PATIENCE, 0
+        return Status.OK
+
+    def get_patience(self) -> int:
+        return self.patience if self.thresholds else Status.STATE
+
+    def set_patience(self, classifiers: int) -> int:
+        if not self.thresholds:
+            return Status.STATE
+        if classifiers not in (0, *range(2, self.count + 1)):
+            return Status.RANGE
+        self.patience = classifiers
         return Status.OK
 
     def get_threshold(self, number: int) -> int:
@@ -207,10 +251,15 @@ class Model:
             return error, b""
         logits = self.truth.logits[:, self.image].astype(int)
         margins = np.abs(logits[:, 1] - logits[:, 0])
-        leaves = next(n for n, limit in enumerate([*self.thresholds, -1]) if margins[n] > limit)
+        labels = (logits[:, 1] > logits[:, 0]).tolist()
+        limits = [*self.thresholds, -1]
+        leaves = next(n for n in range(self.count) if margins[n] > limits[n] or self._agree(labels[: n + 1]))
         self.ready = leaves + 1 if leaves + 1 < self.count else 0
-        label = logits[leaves, 1] > logits[leaves, 0]
-        return Status.OK, np.array([label, leaves, margins[leaves]], np.int32).tobytes()
+        return Status.OK, np.array([labels[leaves], leaves, margins[leaves]], np.int32).tobytes()
+
+    def _agree(self, labels: list[bool]) -> bool:
+        last = labels[max(len(labels) - self.patience, 0) :]
+        return len(last) == self.patience and len(set(last)) == 1
 
     def features(self, segment: int) -> tuple[int, bytes]:
         if segment + 1 != self.ready or self.ready == 0:
@@ -225,6 +274,8 @@ CALLS: st.SearchStrategy[tuple[Any, ...]] = st.one_of(
     st.tuples(st.just("init")),
     st.tuples(st.just("set_threshold"), NUMBERS, MARGINS),
     st.tuples(st.just("get_threshold"), NUMBERS),
+    st.tuples(st.just("set_patience"), st.one_of(st.integers(-1, 4), st.sampled_from([255, 256, 258, -(2**31)]))),
+    st.tuples(st.just("get_patience")),
     st.tuples(st.just("features"), NUMBERS),
     st.tuples(
         st.just("run"),
@@ -265,6 +316,8 @@ ACTIONS: dict[str, Callable[..., tuple[library.Call, tuple[int, bytes]]]] = {
     "init": lambda model: (library.init(), (model.init(), b"")),
     "set_threshold": lambda model, n, m: (library.set_threshold(n, m), (model.set_threshold(n, m), b"")),
     "get_threshold": lambda model, n: (library.get_threshold(n), (model.get_threshold(n), b"")),
+    "set_patience": lambda model, n: (library.set_patience(n), (model.set_patience(n), b"")),
+    "get_patience": lambda model: (library.get_patience(), (model.get_patience(), b"")),
     "features": _features,
     "run": _run,
     "run_segment": _run_segment,
@@ -337,7 +390,7 @@ def test_other_networks_are_exact_too(family: tiny_network.Family, changes: dict
     models = blueprint(structure)
     macs = [0] * len(models)
     network = Deployment(structure.outputs, models, macs, structure.pixels)
-    made = Library(tmp_path, files(network, [9] * (len(models) - 1)))
+    made = Library(tmp_path, files(network, [9] * (len(models) - 1), 0))
     truth = known(network, tiny_network.images(4, structure.resolution))
     check_exact(made, truth)
     check_cascade(made, truth, [9] * (len(models) - 1))
@@ -357,7 +410,8 @@ def test_files_are_formatted_and_say_what_they_hold(deployed: Deployment) -> Non
     for step in layout.steps:
         assert made["ee_network.c"].count(f"/* {step.name}: {step.layer.operator} ") == 2
     assert f"#define EE_ARENA_BYTES {layout.plan.size} " in made["ee.h"]
-    assert "percentile 50" in made["ee.h"]
+    assert " * The exit policy that is built in: p50.\n *\n" in made["ee.h"]
+    assert "#define EE_PATIENCE 3 /*" in made["ee.h"]
     assert re.search(r"#define EE_THRESHOLD_1 20 /\* exit2 \*/", made["ee.h"])
     assert '{"no person", "person"}' in made["ee_network.c"]
 
@@ -370,16 +424,29 @@ def test_header_is_cpp_too(deployed: Deployment, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "message"),
+    ("thresholds", "patience", "message"),
     [
-        ([1], "1 threshold for 2 early exits"),
-        ([1, 256], "threshold 256 of exit2 is outside -1..255"),
-        ([-2, 0], "threshold -2 of exit1 is outside -1..255"),
+        ([1], 0, "policy p50: 1 threshold for 2 early exits"),
+        ([1, 2], 1, "policy p50: patience 1 is neither 0 nor 2..3"),
+        ([1, 2], 4, "policy p50: patience 4 is neither 0 nor 2..3"),
     ],
 )
-def test_thresholds_that_do_not_fit_are_named(deployed: Deployment, thresholds: list[int], message: str) -> None:
+def test_a_policy_that_does_not_fit_is_named(
+    deployed: Deployment, thresholds: list[int], patience: int, message: str
+) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        source.generate(deployed, thresholds)
+        source.generate(deployed, policy(thresholds, patience))
+
+
+def test_header_says_what_the_policy_promises_and_no_text_breaks_out(deployed: Deployment, tmp_path: Path) -> None:
+    hostile = "at most 1 %\n*/ #error out\n/* **/ /*/ ??/\n */ \\\nint x; \u00e9*/" + "y" * 300 + "*" * 150 + "/"
+    made = source.generate(deployed, policy(THRESHOLDS, promise=hostile, note=f"$digest {hostile}"))
+    text = made["ee.h"]
+    assert "\n * Promise: at most 1 % * / #error out" in text
+    assert "\n * $digest at most 1 %" in text
+    assert all(len(line) <= 110 for line in text.split("\n"))
+    assert text.isascii()
+    Library(tmp_path, made)
 
 
 def test_segments_in_the_wrong_order_are_refused(deployed: Deployment) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earlyexit.firmware.text import count, fill, float_literal, shape_text, signed, text_literal
+from earlyexit.firmware.text import comment, count, fill, float_literal, shape_text, text_literal
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
@@ -27,9 +27,18 @@ def test_text_literals_give_the_text_back(tmp_path: Path) -> None:
     assert subprocess.run([tmp_path / "main"], capture_output=True, check=True).stdout.decode() == text
 
 
-@pytest.mark.parametrize(("value", "expected"), [(0, "0"), (7, "7"), (-1, "(-1)")])
-def test_negative_numbers_are_in_parentheses(value: int, expected: str) -> None:
-    assert signed(value) == expected
+@given(st.one_of(st.text(), st.text('*/ ?\\\n"a', max_size=300)))
+def test_no_text_leaves_a_comment(text: str) -> None:
+    lines = comment(text).split("\n")
+    for mark in ("*/", "/*", "??", "\\"):
+        assert not any(mark in line for line in lines)
+    assert all(line.isascii() and line.isprintable() and len(line) <= 110 for line in lines)
+    assert all(line.startswith(" * ") for line in lines if line)
+
+
+def test_comments_are_the_words_of_the_text() -> None:
+    words = "A sentence, with 1 % and a/b * c. " * 9
+    assert comment(words).replace("\n * ", " ") == f" * {words.strip()}"
 
 
 def test_words() -> None:

@@ -79,10 +79,10 @@ def policies(exits: int = 3) -> Policies:
         thresholds(exits),
         costs(exits)["emulated"].until,
         "emulated",
-        losses=[0, 0.01],
+        searched={"searched_0": 0, "searched_0.01": 0.01},
         risk=0.05,
         delta=0.1,
-        patience=[2, 3],
+        patient={"patience2": 2, "patience3": 3},
     )
 
 

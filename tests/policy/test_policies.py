@@ -17,7 +17,16 @@ TABLE = calibrate(decision.margins(LOGITS), [50, 95], ["exit1", "exit2", "exit3"
 
 def chosen(truth: np.ndarray | None = TRUTH, n: int = 900, risk: float = 0.02) -> Policies:
     images = Calibration(LOGITS[:, :n], None if truth is None else truth[:n], "drawn images")
-    return choose(images, TABLE, COSTS, "macs", losses=[0, 0.005, 0.02], risk=risk, delta=0.1, patience=[2, 3, 4, 5])
+    return choose(
+        images,
+        TABLE,
+        COSTS,
+        "macs",
+        searched={"searched_0": 0, "searched_0.005": 0.005, "searched_0.02": 0.02},
+        risk=risk,
+        delta=0.1,
+        patient={f"patience{k}": k for k in (2, 3, 4, 5)},
+    )
 
 
 def test_there_is_a_policy_for_every_param() -> None:

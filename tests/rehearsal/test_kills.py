@@ -24,9 +24,9 @@ KILLED = (
     "joint",
     "export@baseline",
     "ptq@early_exit",
+    "emulate",
     "evaluate",
     "firmware",
-    "emulate",
     "table1",
     "plots",
 )

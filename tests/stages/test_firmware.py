@@ -1,28 +1,25 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from earlyexit.common.files import write_json
 from earlyexit.firmware import packages, source, tflm
-from earlyexit.policy.thresholds import calibrate
 from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
 from stages import firmware as stage
-
-MARGINS = np.array([np.arange(200), np.arange(200) // 2, np.zeros(200, int)])
+from tests.policies import policies, policy
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment) -> Path:
-    """A workflow up to the stage, for percentile 75: thresholds 149 and 74."""
+    """A workflow up to the stage, for the policy p75: thresholds 149 and 74, patience 2."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "load", lambda: SimpleNamespace(firmware=SimpleNamespace(percentile=75)))
+    monkeypatch.setattr(stage, "load", lambda: SimpleNamespace(firmware=SimpleNamespace(policy="p75")))
     (tmp_path / "models/int8/early_exit").mkdir(parents=True)
     deployment.save(tmp_path / "models/int8/early_exit", deployed, "litert")
-    thresholds = calibrate(MARGINS, [75], deployed.names, deployed.logits_scales())
-    write_json(tmp_path / "models/thresholds.json", thresholds.model_dump())
+    found = policies(policy([9, 9]), policy([149, 74], 2, name="p75", promise="little."))
+    write_json(tmp_path / "models/policies.json", found.model_dump())
     return tmp_path
 
 
@@ -34,7 +31,8 @@ def test_writes_the_library_and_the_arrays(folder: Path, capsys: pytest.CaptureF
     assert written > {f"src/{name}" for name in source.LIBRARY} | {packages.HOST_EXAMPLE, "library.json"}
     assert {name for name in written if name.startswith("tflm/")} == {f"tflm/{name}" for name in arrays}
     header = packages.read_library(folder)["ee.h"]
-    assert "percentile 75" in header
+    assert " * The exit policy that is built in: p75.\n * Promise: little.\n" in header
+    assert "#define EE_PATIENCE 2 " in header
     assert "#define EE_THRESHOLD_0 149 " in header
     assert "#define EE_THRESHOLD_1 74 " in header
     assert Path("models/firmware/tflm/example_main.cc").read_text() == tflm.EXAMPLE.read_text()

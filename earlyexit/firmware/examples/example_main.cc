@@ -45,6 +45,8 @@ bool RunSegment(const ee_tflm_segment& segment, const Resolver& resolver, const 
 
 // Classifies an INT8 image; false where TensorFlow Lite Micro fails.
 bool Run(const Resolver& resolver, const int8_t* image, Result* result) {
+  int label = -1;
+  int agreeing = 0;  // classifiers in a row with the same label
   for (int number = 0; number < EE_TFLM_SEGMENTS; ++number) {
     const ee_tflm_segment& segment = ee_tflm_segments[number];
     int8_t logits[EE_TFLM_CLASSES];
@@ -52,8 +54,11 @@ bool Run(const Resolver& resolver, const int8_t* image, Result* result) {
       return false;
     }
     const int margin = logits[1] - logits[0];
-    if (std::abs(margin) > segment.threshold) {
-      *result = {margin > 0 ? 1 : 0, number, std::abs(margin)};
+    const int found = margin > 0 ? 1 : 0;
+    agreeing = found == label ? agreeing + 1 : 1;
+    label = found;
+    if (std::abs(margin) > segment.threshold || agreeing == EE_TFLM_PATIENCE) {
+      *result = {label, number, std::abs(margin)};
       return true;
     }
   }

@@ -13,8 +13,11 @@
  *     }
  *
  * A segment is what runs between two exits. The classifier at its end decides where the margin between its
- * two logits is greater than its threshold; where it is not, the next segment goes on. The last classifier
- * always decides.
+ * two logits is greater than its threshold; where it is not, the next segment goes on. With patience k, a
+ * classifier also decides where it is the k-th in a row that gives the image the same class. The last
+ * classifier always decides.
+ *
+$policy
  *
  * All state is static, so there is one network in a program, and one caller at a time.
  */
@@ -45,11 +48,11 @@ extern "C" {
 
 $features
 $logits
-$thresholds
+$defaults
 enum {
     EE_OK = 0,
     EE_ERROR_NULL = -1,  /* a pointer is NULL that must not be */
-    EE_ERROR_RANGE = -2, /* no such segment or exit, a threshold outside -1..255, an input over the arena */
+    EE_ERROR_RANGE = -2, /* no such segment, exit, threshold or patience, or an input over the arena */
     EE_ERROR_STATE = -3  /* ee_init was not called, or there are no features to go on from */
 };
 
@@ -61,7 +64,7 @@ typedef struct {
 
 extern const char *const ee_labels[EE_CLASSES];
 
-/* Sets the thresholds to their defaults and forgets all features. Comes first; returns EE_OK. */
+/* Sets thresholds and patience to their defaults and forgets all features. Comes first; returns EE_OK. */
 int ee_init(void);
 
 /* A pixel, 0 to 255, as the network takes it. */
@@ -80,7 +83,7 @@ int8_t *ee_input(void);
 int ee_run(const int8_t *image, ee_result *result);
 
 /*
- * Runs one segment, whatever the thresholds, and writes the two logits of its classifier. The input of
+ * Runs one segment, whatever the policy, and writes the two logits of its classifier. The input of
  * segment 0 is an image, as for ee_run. The input of a later one is NULL, for the features that the segment
  * before it has just left in the arena, or points to such features outside of it (EE_FEATURES_n_BYTES for
  * segment n).
@@ -95,6 +98,12 @@ int ee_set_threshold(unsigned exit, int margin);
 
 /* The threshold of an exit, -1 to 255, or EE_ERROR_RANGE or EE_ERROR_STATE. */
 int ee_get_threshold(unsigned exit);
+
+/* Classifiers in a row that give an image the same class when it leaves: 2 to EE_SEGMENTS; 0: not counted. */
+int ee_set_patience(int classifiers);
+
+/* The patience, or EE_ERROR_STATE. */
+int ee_get_patience(void);
 
 #ifdef __cplusplus
 }

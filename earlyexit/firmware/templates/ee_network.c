@@ -37,6 +37,7 @@ $table
 };
 
 static int16_t thresholds[EE_SEGMENTS];
+static uint8_t patience;
 static uint8_t started;
 static unsigned ready; /* the segment whose features lie in the arena; 0: there are none */
 
@@ -74,6 +75,18 @@ static int take(unsigned segment, const int8_t *input)
     return EE_OK;
 }
 
+/* Runs a segment whose input lies at its place. */
+static void run(unsigned segment, int8_t *logits)
+{
+    segments[segment].run(logits);
+    ready = segment + 1 < EE_SEGMENTS ? segment + 1 : 0;
+}
+
+static int label_of(const int8_t logits[EE_CLASSES])
+{
+    return logits[1] > logits[0];
+}
+
 static int margin_of(const int8_t logits[EE_CLASSES])
 {
     const int difference = logits[1] - logits[0];
@@ -88,6 +101,7 @@ int ee_init(void)
     for (exit = 0; exit < EE_SEGMENTS; exit++) {
         thresholds[exit] = segments[exit].threshold;
     }
+    patience = EE_PATIENCE;
     ready = 0;
     started = 1;
     return EE_OK;
@@ -106,8 +120,8 @@ int8_t *ee_input(void)
 int ee_run(const int8_t *image, ee_result *result)
 {
     int8_t logits[EE_CLASSES];
-    unsigned segment = 0;
-    int status;
+    unsigned segment, agreeing = 0; /* classifiers in a row with the same label */
+    int label = -1, status;
 
     if (!started) {
         return EE_ERROR_STATE;
@@ -115,15 +129,19 @@ int ee_run(const int8_t *image, ee_result *result)
     if (result == NULL) {
         return EE_ERROR_NULL;
     }
-    status = ee_run_segment(0, image, logits);
-    while (status == EE_OK && margin_of(logits) <= thresholds[segment]) {
-        segment++;
-        status = ee_run_segment(segment, NULL, logits);
-    }
+    status = take(0, image);
     if (status != EE_OK) {
         return status;
     }
-    result->label = logits[1] > logits[0];
+    for (segment = 0;; segment++) {
+        run(segment, logits);
+        agreeing = label_of(logits) == label ? agreeing + 1 : 1;
+        label = label_of(logits);
+        if (margin_of(logits) > thresholds[segment] || agreeing == patience) {
+            break;
+        }
+    }
+    result->label = (uint8_t)label;
     result->exit = (uint8_t)segment;
     result->margin = (int16_t)margin_of(logits);
     return EE_OK;
@@ -146,8 +164,7 @@ int ee_run_segment(unsigned segment, const int8_t *input, int8_t logits[EE_CLASS
     if (status != EE_OK) {
         return status;
     }
-    segments[segment].run(logits);
-    ready = segment + 1 < EE_SEGMENTS ? segment + 1 : 0;
+    run(segment, logits);
     return EE_OK;
 }
 
@@ -180,4 +197,21 @@ int ee_get_threshold(unsigned exit)
         return EE_ERROR_RANGE;
     }
     return thresholds[exit];
+}
+
+int ee_set_patience(int classifiers)
+{
+    if (!started) {
+        return EE_ERROR_STATE;
+    }
+    if (classifiers < 0 || classifiers == 1 || classifiers > EE_SEGMENTS) {
+        return EE_ERROR_RANGE;
+    }
+    patience = (uint8_t)classifiers;
+    return EE_OK;
+}
+
+int ee_get_patience(void)
+{
+    return started ? patience : EE_ERROR_STATE;
 }

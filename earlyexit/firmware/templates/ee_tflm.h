@@ -4,7 +4,10 @@
  *
  * They run in the order of the table: segment 0 takes the image, each later one the features of the one
  * before it. A segment's classifier decides where the margin |z1 - z0| of its two INT8 logits is greater than
- * its threshold; the last one always does. Class 1 where z1 > z0, else 0.
+ * its threshold, or where it is the EE_TFLM_PATIENCE-th in a row that gives the image the same class. The
+ * last one always decides. Class 1 where z1 > z0, else 0.
+ *
+$policy
  */
 
 #ifndef EE_TFLM_H
@@ -19,6 +22,7 @@ extern "C" {
 #define EE_TFLM_SEGMENTS $segments
 #define EE_TFLM_EXITS $exits /* early exits: all classifiers but the last */
 #define EE_TFLM_CLASSES 2
+#define EE_TFLM_PATIENCE $patience /* 0: the thresholds alone decide */
 
 /*
  * The largest of the arenas, and of the features, which must be kept beside the arena while the next segment
@@ -47,7 +51,7 @@ typedef struct {
     uint32_t features_bytes;
     int8_t logits;     /* number of the output that holds the logits */
     int8_t features;   /* number of the output that holds the features; -1: there are none */
-    int16_t threshold; /* the default$source; -1: every image leaves */
+    int16_t threshold; /* -1: every image leaves */
 } ee_tflm_segment;
 
 extern const ee_tflm_segment ee_tflm_segments[EE_TFLM_SEGMENTS];
