@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from earlyexit.model.architecture import Head
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import Params, load
 from stages import run
@@ -431,7 +432,7 @@ def test_params_cannot_be_changed() -> None:
         load(SOURCE).joint.w_final = 2
 
 
-@pytest.mark.parametrize("head", ["separable", "pooled"])
+@pytest.mark.parametrize("head", get_args(Head))
 @pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v1"])
 def test_either_backbone_with_either_head_is_one_change(tmp_path: Path, backbone: str, head: str) -> None:
     params = load(written(tmp_path, changed(**{"model.backbone": backbone, "exits.head": head})))

@@ -18,6 +18,9 @@ def _row(value: Any) -> Any:
 
 V2Row = Annotated[tuple[Expansion, Channels, Repeats, Stride], BeforeValidator(_row)]
 V1Row = Annotated[tuple[Channels, Repeats, Stride], BeforeValidator(_row)]
+Head = Literal["separable", "strided", "pooled"]
+HEAD_STRIDES = {"separable": 1, "strided": 2}
+"""The stride of the depthwise convolution of those heads that have one."""
 MOST_WEIGHTS = 2**26  # a hundred times what a microcontroller holds
 
 
@@ -83,13 +86,19 @@ class Architecture(Strict):
     backbone: BackboneTable
     resolution: Annotated[int, Field(ge=1, le=4096)]
     exits: list[str] = []
-    head: Literal["separable", "pooled"] = "pooled"
+    head: Head = "pooled"
     head_channels: list[Channels] = []
 
     @property
     def outputs(self) -> list[str]:
         """Names of the classifiers in order: exit1, exit2, ..., final."""
         return [f"exit{i + 1}" for i in range(len(self.exits))] + ["final"]
+
+    @property
+    def exit_blocks(self) -> list[str]:
+        """Names of the blocks after which an exit can sit; not MobileNetV1's last, where the final classifier sits."""
+        names = [block.name for block in self.backbone.block_list()]
+        return names[:-1] if self.backbone.family == "mobilenet_v1" else names
 
     @property
     def segment_blocks(self) -> list[list[str]]:
@@ -132,8 +141,8 @@ class Architecture(Strict):
         positions = [names.index(name) for name in self.exits]
         if sorted(set(positions)) != positions:
             raise ValueError(f"{param}: {self.exits} must ascend, each block once")
-        if self.exits and self.backbone.family == "mobilenet_v1" and positions[-1] == len(names) - 1:
+        if self.exits and self.exits[-1] not in self.exit_blocks:
             raise ValueError(f"{param}: {self.exits[-1]} is the last block, where the final classifier sits already")
-        if self.head == "separable" and len(self.head_channels) != len(self.exits):
+        if self.head in HEAD_STRIDES and len(self.head_channels) != len(self.exits):
             raise ValueError(f"exits.channels: {len(self.head_channels)} values for {len(self.exits)} exits of {param}")
         return self
