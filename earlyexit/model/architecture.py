@@ -1,8 +1,8 @@
 """The structure of a network as data: the backbone's table of blocks, the exits' positions and heads."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from earlyexit.common.pixels import Divisor, Normalization, Offset
 
@@ -21,6 +21,14 @@ V1Row = Annotated[tuple[Channels, Repeats, Stride], BeforeValidator(_row)]
 Head = Literal["separable", "strided", "pooled"]
 HEAD_STRIDES = {"separable": 1, "strided": 2}
 """The stride of the depthwise convolution of those heads that have one."""
+Value = TypeVar("Value", int, float)
+# The tags stand in the places that pydantic's errors name, as parts of their own.
+ONE, LIST = "(one value)", "(list)"
+ForEachExit = Annotated[
+    Annotated[Value, Tag(ONE)] | Annotated[list[Value], Field(min_length=1), Tag(LIST)],
+    Discriminator(lambda value: LIST if isinstance(value, list) else ONE),
+]
+"""One value for all exits, or a list of one for each."""
 MOST_WEIGHTS = 2**26  # a hundred times what a microcontroller holds
 
 
@@ -28,6 +36,11 @@ class Strict(BaseModel):
     """Settings that refuse unknown, missing and mistyped keys, and that cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def for_each(value: ForEachExit[Value], exits: int) -> list[Value]:
+    """Return the values of `exits` exits; a list as it is, whatever its length."""
+    return value if isinstance(value, list) else [value] * exits
 
 
 class Block(Strict):
@@ -78,6 +91,13 @@ class MobileNetV1Table(_Table):
 
 
 BackboneTable = Annotated[MobileNetV2Table | MobileNetV1Table, Field(discriminator="family")]
+
+
+class Attached(Strict):
+    """The early exits that are attached to a backbone: the blocks that they follow, and their head."""
+
+    exits: list[str]
+    head: Head
 
 
 class Architecture(Strict):
@@ -144,5 +164,8 @@ class Architecture(Strict):
         if self.exits and self.exits[-1] not in self.exit_blocks:
             raise ValueError(f"{param}: {self.exits[-1]} is the last block, where the final classifier sits already")
         if self.head in HEAD_STRIDES and len(self.head_channels) != len(self.exits):
-            raise ValueError(f"exits.channels: {len(self.head_channels)} values for {len(self.exits)} exits of {param}")
+            raise ValueError(
+                f"exits.channels: {len(self.head_channels)} values for the {len(self.exits)} exits of {param}; give "
+                "one for each exit, or one value for all"
+            )
         return self

@@ -1,0 +1,155 @@
+"""Train an exit of each kind after every block of a frozen baseline, and take their logits on held-out images.
+
+The blocks are worked off one by one: the features of one block at a time are kept, for all images, and all its heads
+are trained on them together. So every block is computed once, and memory stays bounded.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save
+from torch import Tensor, nn
+
+from earlyexit.common.files import replacing
+from earlyexit.dataset import PackedSplit
+from earlyexit.model.architecture import Head
+from earlyexit.model.inference import BATCH, normalized_batches, predict
+from earlyexit.model.network import EarlyExitNetwork, exit_head
+from earlyexit.training.batches import FeatureBatches, fits_in_memory
+from earlyexit.training.loop import fit
+from earlyexit.training.losses import Distillation
+from earlyexit.training.recipe import DisjointRecipe, Precision
+
+_FINAL, _LABELS = "final", "labels"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidate exits, and the answers that they and the final classifier give to held-out images.
+
+    Attributes:
+        logits: of each kind of head the logits of its candidates, float32 (blocks, N, 2).
+        final: logits of the final classifier, float32 (N, 2).
+        labels: of the images, int64 (N,).
+    """
+
+    logits: dict[str, np.ndarray]
+    final: np.ndarray
+    labels: np.ndarray
+
+    def save(self, path: Path | str) -> None:
+        """Write them as a safetensors file."""
+        with replacing(path) as part:
+            part.write_bytes(save({**self.logits, _FINAL: self.final, _LABELS: self.labels}))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Candidates":
+        """Read what `save` wrote."""
+        tensors = load_file(path)
+        final, labels = tensors.pop(_FINAL), tensors.pop(_LABELS)
+        return cls(tensors, final, labels)
+
+
+def train_candidates(
+    network: EarlyExitNetwork,
+    heads: Sequence[Head],
+    channels: int,
+    recipe: DisjointRecipe,
+    train: PackedSplit,
+    held_out: PackedSplit,
+    *,
+    images: int,
+    device: torch.device,
+    precision: Precision = "float32",
+) -> Candidates:
+    """Train all candidate exits as Stage A trains exits, on images without augmentation.
+
+    Args:
+        network: the baseline; stays as it is.
+        heads: kinds of heads, each of them after every block.
+        channels: of the heads' convolution.
+        recipe: of Stage A; the teacher is the final classifier.
+        train, held_out: images to learn from, and images to answer.
+        images: of the train split, at most; then evenly spread ones.
+        device, precision: of the training.
+
+    Raises:
+        ValueError: a loss or a weight became NaN or infinite, or the features of two blocks do not fit into half of
+            the memory.
+    """
+    network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    chosen = np.linspace(0, len(train) - 1, min(images, len(train))).round().astype(np.int64)
+    pixels, labels = train.images[chosen], torch.tensor(train.labels[chosen], device=device)
+    _check_memory(network, len(chosen) + len(held_out), device)
+    taught = torch.from_numpy(predict(network, pixels, device)[-1]).to(device)
+    distillation = None
+    if recipe.distill:
+        distillation = Distillation(recipe.distill, recipe.temperature, lambda inputs: inputs[1])
+    answers: dict[str, list[np.ndarray]] = {head: [] for head in heads}
+    learned, watched = _by_block(network, pixels, device), _by_block(network, held_out.images, device)
+    for (name, features), (_, held) in zip(learned, watched, strict=True):
+        model = _Heads([exit_head(head, features.shape[1], [channels]) for head in heads]).to(device)
+        fit(
+            model,
+            FeatureBatches([features, taught], labels, recipe.batch_size),
+            recipe,
+            [1.0] * len(heads),
+            distillation=distillation,
+            names=list(heads),
+            monitor=dict,
+            log=lambda epoch, metrics: None,
+            title=f"exits after {name}",
+            device=device,
+            precision=precision,
+        )
+        for head, logits in zip(heads, _answer(model, held), strict=True):
+            answers[head].append(logits)
+    final = predict(network, held_out.images, device)[-1]
+    return Candidates({head: np.stack(found) for head, found in answers.items()}, final, held_out.labels)
+
+
+class _Heads(nn.Module):
+    """Exits of several kinds on the same features; a batch also brings the teacher's logits."""
+
+    def __init__(self, heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, inputs: list[Tensor]) -> list[Tensor]:
+        return [head(inputs[0]) for head in self.heads]
+
+
+@torch.no_grad()
+def _by_block(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+    """Yield the name and the features of each block that an exit can follow, (N, C, H, W)."""
+    stem = network.blocks["stem"]
+    features = torch.cat([stem(x) for x in normalized_batches(network, images, device)])
+    for name in network.architecture.exit_blocks:
+        features = torch.cat([network.blocks[name](x) for x in torch.split(features, BATCH)])
+        yield name, features
+
+
+@torch.no_grad()
+def _answer(model: _Heads, features: Tensor) -> list[np.ndarray]:
+    model.eval()
+    parts = [torch.stack(model([x])) for x in torch.split(features, BATCH)]
+    return list(torch.cat(parts, 1).cpu().numpy())
+
+
+def _check_memory(network: EarlyExitNetwork, count: int, device: torch.device) -> None:
+    with torch.no_grad():
+        x = network.blocks["stem"](torch.zeros(1, 3, network.resolution, network.resolution, device=device))
+        sizes = [x.nbytes]
+        for name in network.architecture.exit_blocks:
+            x = network.blocks[name](x)
+            sizes.append(x.nbytes)
+    largest = max(before + after for before, after in pairwise(sizes))
+    if not fits_in_memory(largest * count, device):
+        raise ValueError(
+            f"placement.images: features of {count:,} images take {largest * count:,} bytes, more than half of the "
+            "memory; lower it"
+        )
