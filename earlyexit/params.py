@@ -268,8 +268,12 @@ class Params(Strict):
             resolution=self.data.resolution,
             exits=attached.exits,
             head=attached.head,
-            head_channels=for_each(self.exits.channels, len(attached.exits)),
+            head_channels=self.head_channels(len(attached.exits)),
         )
+
+    def head_channels(self, exits: int) -> list[int]:
+        """Return the channels of the head of each of so many exits."""
+        return for_each(self.exits.channels, exits)
 
     def budget(self) -> tuple[int, int]:
         """Return the bytes of flash and of SRAM that the network may take."""

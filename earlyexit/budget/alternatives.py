@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations
 from math import prod
+from typing import Any
 
 from earlyexit.budget import cycles
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.budget.design import SLACK
+from earlyexit.common.markdown import table
 from earlyexit.model.architecture import HEAD_STRIDES, Architecture, Attached, Head, for_each
 from earlyexit.tflite.arena import measure_all
 from earlyexit.tflite.reader import Operator, operators
@@ -55,6 +57,10 @@ class Alternatives:
     cycles: ExitCosts
     segments: dict[tuple[int, int | None], tuple[int, int]]
 
+    def sets(self, size: int) -> Iterator[Exits]:
+        """Return all sets of `size` exits."""
+        return combinations(range(len(self.blocks)), size)
+
     def attached(self, exits: Exits) -> Attached:
         """Return a set of exits by name."""
         return Attached(exits=[self.blocks[place] for place in exits], head=self.head)
@@ -78,7 +84,9 @@ def survey(plain: Architecture, head: Head, channels: int, most: int) -> Alterna
     """
     blocks = plain.exit_blocks
     models: dict[tuple[int, int | None], bytes] = {}
-    for exits in sets(len(blocks), min(most, 2)):
+    every = range(len(blocks))
+    # Two exits have each segment that any set has, but for a set of one.
+    for exits in [*combinations(every, 1), *(combinations(every, 2) if most > 1 else ())]:
         chosen = [blocks[place] for place in exits]
         models |= zip(_spans(exits), blueprint(_with(plain, chosen, head, channels)), strict=True)
     everywhere = [operators(model) for model in blueprint(_with(plain, blocks, head, channels))]
@@ -96,10 +104,29 @@ def survey(plain: Architecture, head: Head, channels: int, most: int) -> Alterna
     )
 
 
-def sets(blocks: int, most: int) -> Iterator[Exits]:
-    """Yield every set of 1 to `most` exits, each after one of so many blocks; the small sets first."""
-    for size in range(1, most + 1):
-        yield from combinations(range(blocks), size)
+def over_budget(found: Alternatives, size: int, flash_limit: int, sram_limit: int) -> dict[str, Any]:
+    """Return how many sets of `size` exits are over the limits in bytes, and how many are within both."""
+    needs = list(map(found.memory, found.sets(size)))
+    over_flash, over_sram = [flash > flash_limit for flash, _ in needs], [sram > sram_limit for _, sram in needs]
+    return {
+        "exits": size,
+        "head": found.head,
+        "sets": len(needs),
+        "over_flash": sum(over_flash),
+        "over_sram": sum(over_sram),
+        "within": sum(not (flash or sram) for flash, sram in zip(over_flash, over_sram, strict=True)),
+    }
+
+
+def markdown(rows: Sequence[dict[str, Any]], flash_limit: int, sram_limit: int) -> str:
+    """Return the rows of `over_budget` as a Markdown table."""
+    cells = [[str(row["exits"]), row["head"], *(str(row[key]) for key in _COUNTS)] for row in rows]
+    lines = table(["exits", "head", "sets", "over flash", "over SRAM", "within the budget"], cells, labels=2)
+    note = f"Sets of exits, and how many of them a budget of {flash_limit:,} bytes of flash and {sram_limit:,} of SRAM"
+    return "\n".join([*lines, "", f"{note} rules out."]) + "\n"
+
+
+_COUNTS = ("sets", "over_flash", "over_sram", "within")
 
 
 def check(alternatives: Sequence[Alternatives], most: int, flash_limit: int, sram_limit: int) -> None:
@@ -108,8 +135,12 @@ def check(alternatives: Sequence[Alternatives], most: int, flash_limit: int, sra
     Raises:
         ValueError: no set is within both limits, in bytes; names the limit and the smallest need.
     """
+    sizes = range(1, most + 1)
     needs = {
-        name(found, exits): found.memory(exits) for found in alternatives for exits in sets(len(found.blocks), most)
+        name(found.attached(exits)): found.memory(exits)
+        for found in alternatives
+        for size in sizes
+        for exits in found.sets(size)
     }
     if any(flash <= flash_limit and sram <= sram_limit for flash, sram in needs.values()):
         return
@@ -117,17 +148,15 @@ def check(alternatives: Sequence[Alternatives], most: int, flash_limit: int, sra
     for index, (leaf, limit) in enumerate((("flash_limit", flash_limit), ("sram_limit", sram_limit))):
         smallest, need = min(needs.items(), key=lambda item: item[1][index])
         if need[index] > limit:
-            wrong.append(f"memory.{leaf}: the smallest set needs {need[index]:,} of {limit:,} bytes: {smallest}")
-    both = "memory.flash_limit and memory.sram_limit: each leaves some sets, but none is left by both"
-    raise ValueError(
-        f"{'; '.join(wrong) or both}. No set of at most {most} exits fits. Raise the limit, shrink the network, or set "
-        "exits.placement: given"
-    )
+            wrong.append(
+                f"memory.{leaf}: the smallest set of exits needs {need[index]:,} of {limit:,} bytes: {smallest}"
+            )
+    both = "memory.flash_limit and memory.sram_limit: some sets of exits fit each of them, none fits both"
+    raise ValueError(f"{'; '.join(wrong) or both}. Raise the limit, shrink the network, or set exits.placement: given")
 
 
-def name(found: Alternatives, exits: Exits) -> str:
+def name(attached: Attached) -> str:
     """Return a set in words: "block2, block4 (pooled)"."""
-    attached = found.attached(exits)
     return f"{', '.join(attached.exits)} ({attached.head})"
 
 

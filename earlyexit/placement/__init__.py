@@ -1,1 +1,1 @@
-"""Where exits pay: candidate exits after every block of a frozen baseline, and the best sets of them."""
+"""Where exits pay: the best sets of candidate exits, within the budget of the device."""

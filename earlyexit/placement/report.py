@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from earlyexit.budget import alternatives
+from earlyexit.budget.alternatives import over_budget
 from earlyexit.common.markdown import NOTHING, bold, percent, table, thousands, times
 from earlyexit.model.architecture import Attached
 from earlyexit.placement.search import ExitSet, Search
@@ -23,7 +25,8 @@ def report(searches: Sequence[Search], most: int, loss: float, given: Attached) 
     Raises:
         ValueError: no set is within the budget.
     """
-    pairs = [search.best(size) for size in range(1, most + 1) for search in searches]
+    sizes = range(1, most + 1)
+    pairs = [search.best(size) for size in sizes for search in searches]
     best = [one for one, _ in pairs if one is not None]
     if not best:
         raise ValueError(f"memory.flash_limit, memory.sram_limit: no set of at most {most} exits is within the budget")
@@ -42,7 +45,7 @@ def report(searches: Sequence[Search], most: int, loss: float, given: Attached) 
         "chosen": asdict(chosen),
         "pays": chosen.cost < first.costs.whole,
         "given": asdict(_by_name(compared[0], given.exits)) if compared else None,
-        "ruled_out": [_ruled_out(search, size) for size in range(1, most + 1) for search in searches],
+        "sets": [over_budget(search.found, size, *search.budget) for size in sizes for search in searches],
         "beyond_budget": [asdict(other) for _, other in pairs if other is not None and other.cost < chosen.cost],
     }
 
@@ -65,9 +68,10 @@ def markdown(found: dict[str, Any]) -> str:
     lines = [
         *table(heads, rows, labels=4),
         "",
-        f"For each number of exits and kind of head, the cheapest set that loses at most {_points(found['loss'])} points "
-        f"against the final classifier, thresholds chosen with it, on {found['n']:,} calibration images; FP32, backbone "
-        f"frozen. Bold: chosen. Speedup over the baseline's {thousands(round(found['baseline']))} {unit}. Budget: "
+        "For each number of exits and kind of head, the cheapest set that loses at most "
+        f"{_points(found['loss'])} points against the final classifier, thresholds chosen with it, on {found['n']:,} "
+        "calibration images; FP32, backbone frozen. Bold: chosen. Speedup over the baseline's "
+        f"{thousands(round(found['baseline']))} {unit}. Budget: "
         f"{budget['flash']:,} bytes of flash, {budget['sram']:,} of SRAM.",
         "",
         *([] if found["pays"] else [_NOTHING_PAYS, ""]),
@@ -75,16 +79,11 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         "Accuracy of each candidate alone; cost of an image that leaves there, of the baseline's.",
         "",
-        *table(
-            ["exits", "head", "sets", "over flash", "over SRAM", "within the budget"],
-            [[str(row["exits"]), row["head"], *(str(row[key]) for key in _COUNTS)] for row in found["ruled_out"]],
-            labels=2,
-        ),
+        alternatives.markdown(found["sets"], *budget.values()),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
-_COUNTS = ("sets", "over_flash", "over_sram", "within")
 _NOTHING_PAYS = "No set is cheaper than the baseline: of this network, early exits pay nowhere at this loss."
 
 
@@ -101,19 +100,6 @@ def _candidate(search: Search, place: int) -> dict[str, Any]:
 
 def _by_name(search: Search, exits: Sequence[str]) -> ExitSet:
     return search.judge(tuple(search.found.blocks.index(name) for name in exits))
-
-
-def _ruled_out(search: Search, size: int) -> dict[str, Any]:
-    chosen = list(search.sets(size))
-    needs = [search.found.memory(exits) for exits in chosen]
-    return {
-        "exits": size,
-        "head": search.found.head,
-        "sets": len(chosen),
-        "over_flash": sum(flash > search.budget[0] for flash, _ in needs),
-        "over_sram": sum(sram > search.budget[1] for _, sram in needs),
-        "within": sum(map(search.fits, chosen)),
-    }
 
 
 def _row(one: dict[str, Any], *, marked: bool = False, note: str = "") -> list[str]:

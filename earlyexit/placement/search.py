@@ -6,13 +6,12 @@ of a held-out image at a loss of accuracy that is allowed.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
 
 from earlyexit.budget.alternatives import Alternatives, ExitCosts, Exits
-from earlyexit.placement.candidates import Candidates
+from earlyexit.model.candidates import Candidates
 from earlyexit.policy.decision import exit_shares, labels
 from earlyexit.policy.search import NEVER, accuracy_penalty, decided_by, pareto_path, within
 
@@ -77,10 +76,6 @@ class Search:
         """The costs that are minimized."""
         return self.found.cycles if self.unit == "cycles" else self.found.macs
 
-    def sets(self, size: int) -> Iterator[Exits]:
-        """Return all sets of `size` exits."""
-        return combinations(range(len(self.found.blocks)), size)
-
     def fits(self, exits: Exits) -> bool:
         """Return whether a set is within the budget."""
         flash, sram = self.found.memory(exits)
@@ -110,7 +105,7 @@ class Search:
         within_budget: ExitSet | None = None
         beyond: ExitSet | None = None
         # No image costs less than one that leaves at the first exit.
-        for least, exits in sorted((self.costs.of(exits)[0], exits) for exits in self.sets(size)):
+        for least, exits in sorted((self.costs.of(exits)[0], exits) for exits in self.found.sets(size)):
             if within_budget is not None and least >= within_budget.cost:
                 break
             judged = self.judge(exits)

@@ -5,53 +5,21 @@ are trained on them together. So every block is computed once, and memory stays 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save
 from torch import Tensor, nn
 
-from earlyexit.common.files import replacing
 from earlyexit.dataset import PackedSplit
 from earlyexit.model.architecture import Head
+from earlyexit.model.candidates import Candidates
 from earlyexit.model.inference import BATCH, normalized_batches, predict
 from earlyexit.model.network import EarlyExitNetwork, exit_head
 from earlyexit.training.batches import FeatureBatches, fits_in_memory
 from earlyexit.training.loop import fit
 from earlyexit.training.losses import Distillation
 from earlyexit.training.recipe import DisjointRecipe, Precision
-
-_FINAL, _LABELS = "final", "labels"
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Candidate exits, and the answers that they and the final classifier give to held-out images.
-
-    Attributes:
-        logits: of each kind of head the logits of its candidates, float32 (blocks, N, 2).
-        final: logits of the final classifier, float32 (N, 2).
-        labels: of the images, int64 (N,).
-    """
-
-    logits: dict[str, np.ndarray]
-    final: np.ndarray
-    labels: np.ndarray
-
-    def save(self, path: Path | str) -> None:
-        """Write them as a safetensors file."""
-        with replacing(path) as part:
-            part.write_bytes(save({**self.logits, _FINAL: self.final, _LABELS: self.labels}))
-
-    @classmethod
-    def load(cls, path: Path | str) -> "Candidates":
-        """Read what `save` wrote."""
-        tensors = load_file(path)
-        final, labels = tensors.pop(_FINAL), tensors.pop(_LABELS)
-        return cls(tensors, final, labels)
 
 
 def train_candidates(
