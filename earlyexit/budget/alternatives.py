@@ -148,9 +148,8 @@ def check(alternatives: Sequence[Alternatives], most: int, flash_limit: int, sra
     for index, (leaf, limit) in enumerate((("flash_limit", flash_limit), ("sram_limit", sram_limit))):
         smallest, need = min(needs.items(), key=lambda item: item[1][index])
         if need[index] > limit:
-            wrong.append(
-                f"memory.{leaf}: the smallest set of exits needs {need[index]:,} of {limit:,} bytes: {smallest}"
-            )
+            least = f"the smallest set of exits, {smallest}, needs {need[index]:,} of {limit:,} bytes"
+            wrong.append(f"memory.{leaf}: {least}")
     both = "memory.flash_limit and memory.sram_limit: some sets of exits fit each of them, none fits both"
     raise ValueError(f"{'; '.join(wrong) or both}. Raise the limit, shrink the network, or set exits.placement: given")
 

@@ -5,7 +5,7 @@ are trained on them together. So every block is computed once, and memory stays 
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -95,10 +95,24 @@ class _Heads(nn.Module):
 def _by_block(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> Iterator[tuple[str, Tensor]]:
     """Yield the name and the features of each block that an exit can follow, (N, C, H, W)."""
     stem = network.blocks["stem"]
-    features = torch.cat([stem(x) for x in normalized_batches(network, images, device)])
+    features = _joined(len(images), (stem(x) for x in normalized_batches(network, images, device)))
     for name in network.architecture.exit_blocks:
-        features = torch.cat([network.blocks[name](x) for x in torch.split(features, BATCH)])
+        block = network.blocks[name]
+        features = _joined(len(images), (block(x) for x in torch.split(features, BATCH)))
         yield name, features
+
+
+def _joined(count: int, parts: Iterator[Tensor]) -> Tensor:
+    """Return the parts of a tensor as one. Unlike `torch.cat`, it never holds all of them twice."""
+    first = next(parts)
+    whole = torch.empty(
+        (count, *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=torch.channels_last
+    )
+    place = 0
+    for part in chain([first], parts):
+        whole[place : place + len(part)] = part
+        place += len(part)
+    return whole
 
 
 @torch.no_grad()
