@@ -78,17 +78,17 @@ def _origin() -> dict[str, object]:
 
 
 def _commit() -> str:
-    """Return the commit that the run started from, and whether files differed from it."""
+    """Return the commit that the run started from, and whether code or params differed from it."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--", "earlyexit", "stages", "params.yaml")
     except (OSError, subprocess.CalledProcessError):
         return "none"
-    return described.stdout.strip()
+    return f"{head}, with changes" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":
