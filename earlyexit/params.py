@@ -214,6 +214,16 @@ class EmulateParams(Strict):
     clock_mhz: Annotated[int, Field(ge=1, le=1000)]
 
 
+class ReportParams(Strict):
+    """The page reports/report.html.
+
+    Attributes:
+        thumbnails: auto shows val images only where they are generated scenes; never shows none.
+    """
+
+    thumbnails: Literal["auto", "never"]
+
+
 class Limit(Strict):
     """Bytes that the device has for a network of each backbone."""
 
@@ -248,6 +258,7 @@ class Params(Strict):
     memory: MemoryParams
     firmware: FirmwareParams
     emulate: EmulateParams
+    report: ReportParams
 
     def baseline_architecture(self) -> Architecture:
         """Return the network without early exits."""

@@ -20,8 +20,12 @@ MEASURED = {
     "reports/policies.md",
     "reports/frontier.csv",
     "reports/plots",
+    "reports/run.json",
+    "reports/report.html",
+    "reports/model_card.md",
+    "models/hub",
 }
-"""Outputs that hold measured times, or are drawn from them."""
+"""Outputs that hold measured times or the commit, or are drawn from them."""
 MINIATURE: dict[str, dict[str, Any]] = {
     "data": {"train_images": 120, "val_images": 40, "resolution": 32, "calibration_share": 0.3},
     "model": {

@@ -50,6 +50,10 @@ def _calibration(network: Deployment, params: PolicyParams) -> Calibration:
 
 def _costs(network: Deployment, params: PolicyParams) -> Costs:
     if params.cost == "emulated":
+        if not Path("reports/emulated.json").is_file():
+            raise ValueError(
+                "policy.cost: emulated needs reports/emulated.json; run `dvc repro policy`, or choose macs"
+            )
         return costs.emulated(read_json("reports/emulated.json"))
     baseline = deployment.load(Path("models/int8/baseline"))
     if params.cost == "macs":

@@ -193,6 +193,7 @@ WRONG_SEED = "train.seed: Input should be greater than or equal to 0 (got -1)"
 BOUNDED_ELSEWHERE = {
     "exits.mobilenet_v2": "names of blocks of the table",
     "exits.mobilenet_v1": "names of blocks of the table",
+    "firmware.policy": "names of exit policies",
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from earlyexit.evaluation.costs import Costs
 from earlyexit.evaluation.per_image import Evaluation
@@ -67,15 +68,15 @@ def draw(table: pd.DataFrame, policies: Policies, n: int) -> Figure:
         label="the same on the calibration images, which chose it",
     )
     axes.axhline(0, color=style.REFERENCE, lw=1, label="whole network: every image to the final exit")
-    promised = f"promised: at most {style.share(policies.risk, None)} lost, with confidence {1 - policies.delta:.4g}"
+    promised = f"promised: at most {100 * policies.risk:g} points lost, with confidence {1 - policies.delta:.4g}"
     axes.axhline(-policies.risk, color=_COLOURS["guaranteed"], lw=1, ls="--", label=promised)
     axes.set(
         xlabel="Speedup over the INT8 baseline, estimated Cortex-M4 cycles",
-        ylabel="Accuracy against the whole network's",
+        ylabel="Accuracy against the whole network's (points)",
     )
     axes.set_ylim(bottom=max(axes.get_ylim()[0], -6 * max(policies.risk, 0.01)))
     axes.xaxis.set_major_formatter(style.times)
-    axes.yaxis.set_major_formatter(style.percent)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+g}" if share else "0"))
     style.legend(figure, axes, lambda label: label in _TITLES.values(), 2)
     style.headline(
         axes, "Exit policies", f"INT8 cascade on n = {n:,} val images; whiskers: 95 % interval of the difference"
@@ -101,4 +102,5 @@ def _draw_kind(axes: Axes, kind: str, rows: pd.DataFrame) -> None:
         label=title,
     )
     for _, row in rows.iterrows():
-        style.label(axes, str(row["name"]), (row["speedup_emulated"], -row["loss"]), (0, 9), colour)
+        below = kind == "guaranteed"
+        style.label(axes, str(row["name"]), (row["speedup_emulated"], -row["loss"]), (0, -18 if below else 9), colour)

@@ -139,8 +139,16 @@ def choose(
         risk, delta: of the guaranteed policy.
         patient: for each patience policy, by name, the number of classifiers in a row that must agree. Those with more
             than there are classifiers are left out.
+
+    Raises:
+        ValueError: there are no images, or none of them can leave early.
     """
     margins, answers = decision.margins(calibration.logits)[:-1], decision.labels(calibration.logits)
+    if not margins.any():
+        raise ValueError(
+            f"none of the {margins.shape[1]} images of {calibration.source} can leave early: all margins are 0 at all "
+            "early exits; train the exits for longer (disjoint.epochs, joint.epochs)"
+        )
     n, truth = margins.shape[1], calibration.truth
     whole = answers[-1] if truth is None else truth
     penalty = risk_penalty(answers, truth) if truth is None else accuracy_penalty(answers, truth)

@@ -70,6 +70,12 @@ def test_what_cannot_be_promised_says_how_many_images_would_do() -> None:
     )
 
 
+def test_images_that_cannot_leave_are_refused() -> None:
+    images = Calibration(np.zeros((4, 30, 2), np.int8), None, "drawn images")
+    with pytest.raises(ValueError, match=r"none of the 30 images of drawn images can leave early: .*disjoint.epochs"):
+        choose(images, TABLE, COSTS, "macs", searched={}, risk=0.1, delta=0.1, patient={})
+
+
 def test_the_file_holds_everything(tmp_path: Path) -> None:
     path = tmp_path / "policies.json"
     write_json(path, chosen().model_dump())

@@ -53,6 +53,13 @@ def test_policies_minimize_the_cost_that_the_params_name(root: Path, monkeypatch
         assert (found.unit, found.costs, found.labelled) == (cost, until, True)
 
 
+def test_cycles_that_were_not_counted_are_missed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, cost="emulated")
+    Path("reports/emulated.json").unlink()
+    with pytest.raises(ValueError, match=r"policy.cost: emulated needs reports/emulated.json; run `dvc repro policy`"):
+        stage.main()
+
+
 def test_measured_cost_is_timed_on_the_calibration_split(
     root: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported
 ) -> None:

@@ -1,0 +1,95 @@
+"""Stage report: one page to look at, the model card, and a folder that can be uploaded with it."""
+
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from earlyexit.common.files import read_json, replacing_folder, write_json, write_text
+from earlyexit.dataset import PackedSplit, open_split
+from earlyexit.evaluation import per_image
+from earlyexit.page import card, record, render, run, thumbnails
+from earlyexit.params import Params, load
+from earlyexit.policy.policies import load_policies
+from earlyexit.policy.thresholds import load_thresholds
+from earlyexit.tflite import deployment
+from stages import costs
+from stages import run as run_stage
+
+VERSIONS = ("torch", "ai-edge-quantizer", "ai-edge-litert", "litert-torch", "tensorflow", "dvc", "unicorn", "ziglang")
+"""Packages that results depend on."""
+
+
+def main() -> None:
+    """Write reports/run.json, report.html and model_card.md, and the folder models/hub."""
+    params = load()
+    network = deployment.load(Path("models/int8/early_exit"))
+    evaluation = per_image.load(Path("models/evaluation/val.safetensors"))
+    val = open_split("data/packed", "val")
+    if not np.array_equal(val.ids, evaluation.ids):
+        raise ValueError("data/packed: val is not the split that was evaluated; run `dvc repro evaluate`")
+    thresholds = load_thresholds("models/thresholds.json")
+    found = record.record(evaluation, network, thresholds, costs.read(), val.images, _person_share(val))
+    write_json("reports/run.json", {**found, "origin": _origin()})
+    whole = run.read("", lambda path: Path(path).read_bytes())
+    built_in = load_policies("models/policies.json").named(params.firmware.policy)
+    shown = (
+        thumbnails.choose(evaluation, val.images, network.names, built_in.thresholds, built_in.name)
+        if _may_show(params)
+        else None
+    )
+    text = render.page([whole], shown)
+    write_text("reports/report.html", text)
+    described = card.card(whole)
+    write_text("reports/model_card.md", described)
+    with replacing_folder("models/hub") as folder:
+        write_text(folder / "README.md", described)
+        for path in sorted(Path("models/int8/early_exit").iterdir()):
+            shutil.copyfile(path, folder / path.name)
+        shutil.copyfile("models/policies.json", folder / "policies.json")
+    print(f"reports/report.html: {len(text.encode()) / 1e6:.1f} MB; open it in a browser")
+
+
+def _may_show(params: Params) -> bool:
+    """Return whether pictures may stand in the page: photographs from elsewhere are not ours to copy."""
+    return params.report.thumbnails == "auto" and params.data.source == "embedded"
+
+
+def _person_share(val: PackedSplit) -> np.ndarray:
+    index = pd.read_csv("data/packed/index.csv").set_index("id")
+    found: np.ndarray = index.loc[val.ids, "person_share"].to_numpy(np.float64)
+    return found
+
+
+def _origin() -> dict[str, object]:
+    """Return where the run comes from."""
+    summary = read_json("data/packed/summary.json")
+    counts = {split: entry["images"] for split, entry in summary["counts"].items()}
+    return {
+        "data": f"{summary['source']}; {summary['definition']}; images: "
+        + ", ".join(f"{split} {count:,}" for split, count in counts.items()),
+        "commit": _commit(),
+        "machine": read_json("models/latency.json")["machine"],
+        "versions": {name: version(name) for name in VERSIONS},
+    }
+
+
+def _commit() -> str:
+    """Return the commit that the run started from, and whether code or params differed from it."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--", "earlyexit", "stages", "params.yaml")
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
+    return f"{head}, with changes" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    run_stage(main)

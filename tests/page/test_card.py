@@ -1,0 +1,34 @@
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from earlyexit.page.card import card
+from earlyexit.tflite.deployment import Deployment
+from tests.page import made
+
+
+def test_the_card_is_one_that_its_library_reads(tmp_path: Path, deployed: Deployment) -> None:
+    made.write(tmp_path, deployed)
+    run = made.read(tmp_path)
+    text = card(run)
+    assert text == card(run)
+    found = ModelCard(text)
+    assert isinstance(found.data, ModelCardData)
+    assert found.data.license == "apache-2.0"
+    assert found.data.eval_results is not None
+    values = [result.metric_value for result in found.data.eval_results or []]
+    assert values == [run.rows["no_early_exit"]["accuracy"], run.policies["guaranteed"]["val"]["accuracy"]]
+    for heading in ("Intended use", "Data and labels", "Metrics", "Limits and bias", "How to run"):
+        assert f"\n## {heading}\n" in text
+    for kind in ("brightness", "person_share"):
+        for group in run.record["groups"][kind]:
+            assert f"| {group['low']:g} to {group['high']:g} | {group['n']} |" in text
+
+
+def test_hostile_params_stay_text(tmp_path: Path, deployed: Deployment) -> None:
+    made.write(tmp_path, deployed, changes={"data.source": "a: [b\n---\n# c"})
+    found = ModelCard(card(made.read(tmp_path)))
+    assert isinstance(found.data, ModelCardData)
+    assert found.data.eval_results is not None
+    assert found.data.eval_results
+    assert found.data.eval_results[0].dataset_name == "Visual Wake Words, val (a: [b\n---\n# c)"
