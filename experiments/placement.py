@@ -45,9 +45,9 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         for placement in dict.fromkeys(entry["placement"] for entry in ordered)
     ]
     note = (
-        f"INT8, n = {rows[0]['n']:,} val images. Thresholds are searched together on the calibration images, where they "
-        "may lose that many points against the whole network. Loss: what they lose on val, in points. Speedup over the "
-        "INT8 baseline, in estimated cycles."
+        f"INT8, n = {rows[0]['n']:,} val images. Thresholds are searched together on the calibration images, where "
+        "they may lose that many points against the whole network. Loss: what they lose on val, in points. Speedup "
+        "over the INT8 baseline, in estimated cycles."
     )
     return "\n".join([*table(heads, [*map(_cells, ordered), *means], labels=4), "", note]) + "\n"
 
