@@ -1,68 +1,56 @@
-"""Fit the estimate of cycles (earlyexit/budget/cycles.py) to what the emulated Cortex-M4 counts, layer by layer.
+"""Estimate the cycles of a network on a Cortex-M4, by segment and kind of layer, and the milliseconds they take.
 
-    python -m benchmarks.cycles
+    python -m benchmarks.cycles [folder of INT8 segments, models/int8/early_exit by default]
 
-It runs untrained networks of params.yaml's backbones, with an exit of each kind behind every block, on one image. It
-prints the weights for `cycles.WEIGHTS`, and how far the present ones are off.
+Runs the C library of the segments on one image of random pixels and fails if an answer differs from TFLM's. Takes
+`emulate.refill` and `emulate.clock_mhz` from params.yaml.
 """
 
-from collections import defaultdict
-from typing import get_args
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from earlyexit.budget import cycles
-from earlyexit.budget.blueprint import blueprint
-from earlyexit.common.markdown import table, thousands
+from earlyexit import params
+from earlyexit.common.markdown import bold, table, thousands
 from earlyexit.emulation import emulate, report
-from earlyexit.model.architecture import Architecture, Head
-from earlyexit.params import load
 from earlyexit.tflite import deployment
-from earlyexit.tflite.deployment import Deployment
-from earlyexit.tflite.reader import Operator, operators
 
 
-def main() -> None:
-    """Print the fitted weights, and a table of the errors."""
-    params = load()
-    seen: dict[str, list[tuple[list[float], float]]] = defaultdict(list)
+def main(arguments: Sequence[str]) -> None:
+    """Print the tables for the segments in the folder that `arguments` names.
+
+    Raises:
+        SystemExit: a file is wrong, an instruction has no known timing, or an answer differs.
+    """
+    try:
+        network = deployment.load(Path(arguments[0] if arguments else "models/int8/early_exit"))
+        print(measure(network, params.load().emulate))
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def measure(network: deployment.Deployment, chosen: params.EmulateParams) -> str:
+    """Return the tables of `network`: costs of each segment, then of each kind of layer."""
+    shape = (1, *network.segments()[0].input_shape)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    emulated = emulate.emulate(network, network.quantize(pixels), refill=chosen.refill)
+    counts = np.stack([emulated.trace.cycles[:, 0], emulated.trace.instructions[:, 0], network.macs], 1)
     rows = []
-    for backbone in (params.model.mobilenet_v2, params.model.mobilenet_v1):
-        plain = Architecture(backbone=backbone, resolution=params.data.resolution)
-        blocks = plain.exit_blocks
-        for head in get_args(Head):
-            changes = {"exits": blocks, "head": head, "head_channels": [32] * len(blocks)}
-            counted = measure(plain.model_copy(update=changes))
-            for operator, measured in counted:
-                kind, counts = cycles.terms(operator)
-                seen[kind].append((counts, measured))
-            total = round(sum(measured for _, measured in counted))
-            estimated = cycles.estimate([operator for operator, _ in counted])
-            rows.append([backbone.family, head, thousands(total), f"{100 * (estimated / total - 1):+.1f} %"])
-    print("\n".join(table(["backbone", "head", "counted cycles", "estimate"], rows, labels=2)), "\n")
-    for kind, found in seen.items():
-        weights, worst = fit(*map(np.array, zip(*found, strict=True)))
-        print(f'    "{kind}": {[float(f"{weight:.4g}") for weight in weights]},  # off by at most {100 * worst:.1f} %')
-
-
-def measure(architecture: Architecture) -> list[tuple[Operator, float]]:
-    """Return each layer of an untrained network with the cycles that the emulated Cortex-M4 counts for it."""
-    models = blueprint(architecture)
-    macs = [deployment.macs(model) for model in models]
-    network = Deployment(architecture.outputs, models, macs, architecture.pixels)
-    size = architecture.resolution
-    pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
-    counted = report.layer_costs(emulate.emulate(network, network.quantize(pixels)))
-    layers = [operator for model in models for operator in operators(model)]
-    return [(layer, row["cycles"]) for layer, row in zip(layers, counted, strict=True)]
-
-
-def fit(counts: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the weights with the least squares of relative errors, and the largest relative error."""
-    relative = counts / measured[:, None]
-    weights, *_ = np.linalg.lstsq(relative, np.ones(len(measured)))
-    return weights, float(np.abs(relative @ weights - 1).max())
+    for name, row in zip([*network.names, bold("all")], [*counts, counts.sum(0)], strict=True):
+        cycles, instructions, macs = row.tolist()
+        milliseconds = f"{cycles / chosen.clock_mhz / 1000:.1f}"
+        rows.append([name, *map(thousands, (cycles, instructions, macs)), f"{cycles / macs:.2f}", milliseconds])
+    heads = ["segment", "estimated cycles", "instructions", "MACs", "estimated cycles per MAC"]
+    return "\n".join(
+        [
+            *table([*heads, f"estimated ms at {chosen.clock_mhz} MHz"], rows),
+            "",
+            *report.by_kind(report.layer_costs(emulated)),
+        ]
+    )
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,7 +1,7 @@
 """Estimate the cycles that a layer takes on a Cortex-M4 in the project's C library, from its shapes alone.
 
 The cycles of a layer are a weighted sum of a few counts, such as its multiply-accumulates and its outputs. The weights
-are fitted by `python -m benchmarks.cycles` to the cycles that the emulated Cortex-M4 counts. They hold for the
+are fitted by `python -m benchmarks.estimate` to the cycles that the emulated Cortex-M4 counts. They hold for the
 library's kernels as they are: after a change of a kernel, fit again.
 """
 
