@@ -25,7 +25,7 @@ def _survey_sets(params: Params) -> None:
     """Report the sets that the placement stage may choose from: it does not choose before the baseline is trained."""
     plain, most, budget = params.baseline_architecture(), params.placement.most, params.budget()
     (channels,) = params.head_channels(1)
-    found = [alternatives.survey(plain, head, channels, most) for head in params.placement.heads]
+    found = [alternatives.survey(plain, head, channels) for head in params.placement.heads]
     rows = [alternatives.over_budget(one, size, *budget) for size in range(1, most + 1) for one in found]
     _report(alternatives.markdown(rows, *budget))
     alternatives.check(found, most, *budget)

@@ -71,22 +71,20 @@ class Alternatives:
         return sum(flash) + SLACK * len(flash), max(sram)
 
 
-def survey(plain: Architecture, head: Head, channels: int, most: int) -> Alternatives:
-    """Measure all sets of 1 to `most` exits.
+def survey(plain: Architecture, head: Head, channels: int) -> Alternatives:
+    """Measure all sets of exits with one kind of head.
 
     Args:
         plain: the network without exits.
         head, channels: of each exit.
-        most: exits of a set; not more than there are blocks that an exit can follow.
 
     Raises:
         ValueError: TFLM cannot load a segment.
     """
     blocks = plain.exit_blocks
     models: dict[tuple[int, int | None], bytes] = {}
-    every = range(len(blocks))
-    # Two exits have each segment that any set has, but for a set of one.
-    for exits in [*combinations(every, 1), *(combinations(every, 2) if most > 1 else ())]:
+    # Any segment of a larger set is also one of a set of two exits, or of one.
+    for exits in [exits for size in (1, 2) for exits in combinations(range(len(blocks)), size)]:
         chosen = [blocks[place] for place in exits]
         models |= zip(_spans(exits), blueprint(_with(plain, chosen, head, channels)), strict=True)
     everywhere = [operators(model) for model in blueprint(_with(plain, blocks, head, channels))]

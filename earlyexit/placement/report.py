@@ -14,7 +14,7 @@ UNITS = {"cycles": "estimated cycles of a Cortex-M4", "macs": "multiply-accumula
 
 
 def report(searches: Sequence[Search], most: int, loss: float, given: Attached) -> dict[str, Any]:
-    """Search the sets of 1 to `most` exits of every kind of head; return all that is worth knowing.
+    """Search the sets of 1 to `most` exits of every kind of head; return the report.
 
     Args:
         searches: one for each kind of head.

@@ -1,7 +1,7 @@
 """Train an exit of each kind after every block of a frozen baseline, and take their logits on held-out images.
 
-The blocks are worked off one by one: the features of one block at a time are kept, for all images, and all its heads
-are trained on them together. So every block is computed once, and memory stays bounded.
+Block after block, the features of all images are computed from those of the block before, and all heads of the block
+are trained on them together. So every block is computed once, and no more than two blocks' features are in memory.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def train_candidates(
         channels: of the heads' convolution.
         recipe: of Stage A; the teacher is the final classifier.
         train, held_out: images to learn from, and images to answer.
-        images: of the train split, at most; then evenly spread ones.
+        images: of the train split, at most; evenly spread over it.
         device, precision: of the training.
 
     Raises:

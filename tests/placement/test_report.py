@@ -88,3 +88,8 @@ def test_given_exits_are_named_and_nothing_else() -> None:
     assert (
         text == "exits.placement is given: exits after block2, block4, head pooled. `make placement` searches others.\n"
     )
+
+
+def test_given_exits_may_be_more_than_a_set_has() -> None:
+    four = Attached(exits=["block1", "block2", "block3", "block4"], head="pooled")
+    assert report.report(made(), 1, 0.02, four)["given"]["exits"] == four.exits
