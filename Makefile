@@ -1,6 +1,6 @@
 # make repro   the environment, then every stage that is out of date
 # make test    the environment, then lint, types and tests
-# make seeds, make positions, make quantizers         sweeps of the default network: reports/sweeps/*.md
+# make seeds, positions, placement, quantizers        sweeps of the default network: reports/sweeps/*.md
 # make promises       how often the guaranteed policy's promise is broken, on the run in this folder
 # make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: docs/pretrained.md
 # make readme  the generated blocks of README.md and docs/*.md, from reports/
@@ -18,7 +18,7 @@ MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme promises seeds positions quantizers regimes photos show given-photos
+.PHONY: repro test lint clean readme promises seeds positions placement quantizers regimes photos show given-photos
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -56,6 +56,13 @@ positions: $(READY)
 	$(RUN_QUEUED)
 	$(RUN) python -m experiments.compare positions exits.mobilenet_v2
 
+# Exits of params.yaml against searched ones. The other backbone: make placement SWEEP='-S model.backbone=mobilenet_v1'
+placement: $(READY)
+	$(FORGET)
+	$(QUEUE) --name placement -S exits.placement=given,searched -S train.seed=1,2,3
+	$(RUN_QUEUED)
+	$(RUN) python -m experiments.placement placement
+
 quantizers: $(READY)
 	$(FORGET)
 	$(QUEUE) --name quantizers -S ptq.quantizer=litert,tensorflow
@@ -69,7 +76,6 @@ promises: $(READY)
 # Absolute paths: queued experiments run in a copy of this folder.
 ON_PHOTOS = -S "data.source='$$(realpath "$$PHOTOS")'" -S "baseline.pretrained='$$(realpath "$$PRETRAINED")'" \
 -S baseline.epochs=0 -S model.backbone=mobilenet_v1 -S 'exits.mobilenet_v1=[block5,block8]' \
--S 'exits.channels=[32,32]' -S 'joint.w_exits=[0.3,0.3]' \
 -S disjoint.temperature=4 -S joint.temperature=4 -S joint.freeze_norm=true
 BY_LABELS = -S disjoint.distill=0 -S joint.distill=0
 DISTILLED = -S disjoint.distill=0.9 -S joint.distill=0.9

@@ -10,12 +10,18 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from earlyexit.model.architecture import (
+    LIST,
+    ONE,
     Architecture,
+    Attached,
     BackboneTable,
     Channels,
+    ForEachExit,
+    Head,
     MobileNetV1Table,
     MobileNetV2Table,
     Strict,
+    for_each,
 )
 from earlyexit.training.recipe import (
     AugmentRecipe,
@@ -35,6 +41,12 @@ Number = TypeVar("Number", int, float)
 def _ascending(values: list[Number]) -> list[Number]:
     if sorted(set(values)) != values:
         raise ValueError(f"{values} must ascend, each value once")
+    return values
+
+
+def _each_once(values: list[str]) -> list[str]:
+    if len(set(values)) != len(values):
+        raise ValueError(f"{values}: each value once")
     return values
 
 
@@ -88,12 +100,40 @@ class ModelParams(Strict):
 
 
 class ExitParams(Strict):
-    """The positions of the early exits in each backbone, and the layers of their heads."""
+    """The positions of the early exits in each backbone, and the layers of their heads.
 
-    head: Literal["separable", "pooled"]
-    channels: Annotated[list[Channels], Field(min_length=1)]
+    Attributes:
+        placement: whether the exits are those given here, or those that the placement stage chooses.
+        head: of the given exits.
+        channels: of the head's convolution; one value for all exits, or one for each.
+        mobilenet_v2, mobilenet_v1: the blocks that the given exits follow.
+    """
+
+    placement: Literal["given", "searched"]
+    head: Head
+    channels: ForEachExit[Channels]
     mobilenet_v2: Annotated[list[str], Field(min_length=1)]
     mobilenet_v1: Annotated[list[str], Field(min_length=1)]
+
+
+class PlacementParams(Strict):
+    """The search for the exits: what it may choose, and what it minimizes.
+
+    Attributes:
+        heads: kinds of heads; one of them is chosen for all exits.
+        most: exits, at most. Sets of more than three would not be searched exactly.
+        loss: accuracy that the exits may lose on the calibration images, as a share of images.
+        cost: of an image: estimated cycles of a Cortex-M4, or multiply-accumulates.
+        images: of the train split, at most, that the candidates learn from.
+        epochs: of their training; all else of it is Stage A's.
+    """
+
+    heads: Annotated[list[Head], Field(min_length=1), AfterValidator(_each_once)]
+    most: Annotated[int, Field(ge=1, le=3)]
+    loss: Annotated[float, Field(ge=0, lt=1)]
+    cost: Literal["cycles", "macs"]
+    images: Annotated[Images, Field(ge=2)]
+    epochs: Annotated[int, Field(ge=1, le=1000)]
 
 
 class TrainParams(Strict):
@@ -204,6 +244,7 @@ class Params(Strict):
     data: DataParams
     model: ModelParams
     exits: ExitParams
+    placement: PlacementParams
     augment: AugmentRecipe
     train: TrainParams
     baseline: BaselineRecipe
@@ -224,14 +265,26 @@ class Params(Strict):
         return Architecture(backbone=self.model.table(), resolution=self.data.resolution)
 
     def architecture(self) -> Architecture:
-        """Return the network with its early exits."""
+        """Return the network with the given early exits."""
+        return self.with_exits(self.given())
+
+    def given(self) -> Attached:
+        """Return the given early exits."""
+        return Attached(exits=getattr(self.exits, self.model.backbone), head=self.exits.head)
+
+    def with_exits(self, attached: Attached) -> Architecture:
+        """Return the network with the early exits of `attached`."""
         return Architecture(
             backbone=self.model.table(),
             resolution=self.data.resolution,
-            exits=getattr(self.exits, self.model.backbone),
-            head=self.exits.head,
-            head_channels=self.exits.channels,
+            exits=attached.exits,
+            head=attached.head,
+            head_channels=self.head_channels(len(attached.exits)),
         )
+
+    def head_channels(self, exits: int) -> list[int]:
+        """Return the channels of the head of each of so many exits."""
+        return for_each(self.exits.channels, exits)
 
     def budget(self) -> tuple[int, int]:
         """Return the bytes of flash and of SRAM that the network may take."""
@@ -240,23 +293,41 @@ class Params(Strict):
 
     def policies(self) -> list[str]:
         """Return the names of all exit policies."""
-        classifiers = len(self.architecture().exits) + 1
+        exits = self.placement.most if self.exits.placement == "searched" else len(self.given().exits)
+        classifiers = exits + 1
         patient = [name for name, count in self.policy.patient().items() if count <= classifiers]
         return [*(f"p{p}" for p in self.calibrate.percentiles), *self.policy.searched(), "guaranteed", *patient]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        weights, exits = len(self.joint.w_exits), len(self.architecture().exits)
-        if weights != exits:
+        given = self.architecture()
+        exits = len(given.exits)
+        weights = len(for_each(self.joint.w_exits, exits))
+        if self.exits.placement == "searched":
+            self._check_search(len(given.exit_blocks))
+        elif weights != exits:
             raise ValueError(
                 f"joint.w_exits: {weights} weights for the {exits} exits of exits.{self.model.backbone}; "
-                "give one weight per exit"
+                "give one for each exit, or one value for all"
             )
         if self.firmware.policy not in self.policies():
             raise ValueError(
                 f"firmware.policy: no policy {self.firmware.policy}; there are {', '.join(self.policies())}"
             )
         return self
+
+    def _check_search(self, blocks: int) -> None:
+        for leaf, value in (("exits.channels", self.exits.channels), ("joint.w_exits", self.joint.w_exits)):
+            if isinstance(value, list):
+                raise ValueError(
+                    f"{leaf}: {value}, but exits.placement is searched, which also chooses the number of exits; give "
+                    "one value for all"
+                )
+        if self.placement.most > blocks:
+            raise ValueError(
+                f"placement.most: {self.placement.most} exits, but in model.{self.model.backbone} an exit can follow "
+                f"{blocks} blocks only"
+            )
 
 
 def load(path: Path | str = "params.yaml") -> Params:
@@ -312,7 +383,7 @@ def _replace(content: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _describe(item: Any) -> str:
-    leaf = ".".join(str(part) for part in item["loc"])
+    leaf = ".".join(str(part) for part in item["loc"] if part not in (ONE, LIST))
     leaf = leaf if leaf.isprintable() and len(leaf) <= 200 else _SHORT.repr(leaf)
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "model_type":

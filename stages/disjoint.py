@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from earlyexit.common.files import read_json
 from earlyexit.model import checkpoint
+from earlyexit.model.architecture import Attached
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import load
 from earlyexit.training.distributed import launch
@@ -17,7 +19,8 @@ def main() -> None:
     if launch("stages.disjoint", params.train.processes):
         return
     with training("disjoint", params.train, params.augment) as (folder, session):
-        network = EarlyExitNetwork(params.architecture())
+        attached = Attached.model_validate(read_json("models/placement.json"))
+        network = EarlyExitNetwork(params.with_exits(attached))
         checkpoint.load_backbone(network, Path("models/baseline"))
         metrics = train_exits(network, params.disjoint, session)
         checkpoint.save(folder, network, {"seed": params.train.seed, "metrics": metrics})

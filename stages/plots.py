@@ -15,6 +15,7 @@ from earlyexit.plots import (
     frontier,
     layer_error,
     learning_curves,
+    placement,
     quantization,
     reliability,
 )
@@ -52,6 +53,7 @@ def main() -> None:
     errors = pd.read_csv("models/int8/early_exit/layers.csv")
     times = costs.measured(network.names, cost)
     cycles = costs.emulated(counted)
+    chosen = read_json("reports/placement.json")
     figures = {
         "exit_share": (shares, exit_share.draw(shares, names, n)),
         "confidence": (bins, confidence.draw(bins, thresholds, scales, n)),
@@ -63,6 +65,9 @@ def main() -> None:
         "latency": (times, costs.draw_measured(times, timed)),
         "emulated": (cycles, costs.draw_emulated(cycles, counted)),
     }
+    if chosen["placement"] == "searched":
+        candidates = placement.candidates(chosen)
+        figures["placement"] = (candidates, placement.draw(candidates, chosen))
     with replacing("reports/frontier.csv") as file, replacing_folder("reports/plots") as folder:
         save_table(file, curve)
         save_table(folder / "frontier_points.csv", points)

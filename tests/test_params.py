@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from earlyexit.model.architecture import Head
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import Params, load
 from stages import run
@@ -70,7 +71,8 @@ def complaints(folder: Path, content: Any) -> list[str]:
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    return SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    found: dict[str, Any] = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return {"anyOf": found["oneOf"]} if "oneOf" in found else found
 
 
 def leaf_schemas(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -160,6 +162,7 @@ def edges(schema: dict[str, Any], value: Any) -> list[Any]:
         return [edge for option in schema["anyOf"] for edge in edges(option, value)]
     if schema.get("type") == "array":
         items = schema.get("prefixItems") or [schema["items"]]
+        value = value if isinstance(value, list) else [value]
         most = schema.get("maxItems", len(value))
         replaced = [
             [*value[:number], wrong, *value[number + 1 :]]
@@ -289,8 +292,15 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "model.mobilenet_v1.blocks": [[], [[1, 8, 1, 1]], [[8, 1, 3]], [[8.5, 1, 1]]],
     "model.mobilenet_v1.input_divisor": [0, 256],
     "exits.head": ["linear"],
-    "exits.channels": [[], [32, 48, 0], [32, 48, True]],
+    "exits.channels": [[], 0, "32", [32, 48, 0], [32, 48, True]],
     "exits.mobilenet_v2": [[], [4, 7, 11]],
+    "exits.placement": ["found"],
+    "placement.heads": [[], ["linear"], ["pooled", "pooled"]],
+    "placement.most": [0, 4],
+    "placement.loss": [-0.01, 1.0],
+    "placement.cost": ["measured"],
+    "placement.images": [1],
+    "placement.epochs": [0],
     "augment.min_crop": [0, 1.5],
     "augment.flip": [1.5],
     "augment.contrast": [1],
@@ -303,7 +313,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "baseline.batch_size": [1],
     "baseline.learning_rate": [0, -0.1],
     "joint.weight_decay": [-1],
-    "joint.w_exits": [[], [0.3, 0.3, -0.3], [0.3, 0.3, "0.3"]],
+    "joint.w_exits": [[], -0.3, [0.3, 0.3, -0.3], [0.3, 0.3, "0.3"]],
     "export.tolerance": [0],
     "ptq.quantizer": ["onnx"],
     "ptq.images": [0, 501],
@@ -348,11 +358,27 @@ def test_out_of_range(tmp_path: Path, leaf: str) -> None:
             {"model.backbone": "mobilenet_v1", "exits.mobilenet_v1": ["block5", "block8", "block13"]},
             "exits.mobilenet_v1: block13 is the last block",
         ),
-        ({"joint.w_exits": [0.5, 0.5]}, "joint.w_exits: 2 weights for the 3 exits of exits.mobilenet_v2"),
-        ({"exits.channels": [32]}, "exits.channels: 1 values for 3 exits"),
+        ({"joint.w_exits": [0.5, 0.5]}, "joint.w_exits: 2 weights for the 3 exits of exits.mobilenet_v2; give one"),
+        ({"exits.channels": [32]}, "exits.channels: 1 values for the 3 exits of exits.mobilenet_v2; give one"),
         (
-            {"exits.mobilenet_v2": ["block1", "block2"], "exits.channels": [32, 48]},
+            {"exits.mobilenet_v2": ["block1", "block2"], "joint.w_exits": [0.3, 0.3, 0.3]},
             "joint.w_exits: 3 weights for the 2",
+        ),
+        (
+            {"exits.placement": "searched", "joint.w_exits": [0.3, 0.3, 0.3]},
+            r"joint.w_exits: \[0.3, 0.3, 0.3\], but exits.placement is searched",
+        ),
+        (
+            {"exits.placement": "searched", "exits.channels": [32, 32, 32]},
+            r"exits.channels: \[32, 32, 32\], but exits.placement is searched",
+        ),
+        (
+            {
+                "exits.placement": "searched",
+                "exits.mobilenet_v2": ["block1"],
+                "model.mobilenet_v2.blocks": [[1, 8, 2, 1]],
+            },
+            "placement.most: 3 exits, but in model.mobilenet_v2 an exit can follow 2 blocks only",
         ),
         ({"joint.w_exits": [0, 0.0, 0], "joint.w_final": 0}, "joint: w_final and w_exits are all 0"),
         (
@@ -375,6 +401,15 @@ def test_numbers_are_yaml_1_2(tmp_path: Path, spelling: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")
     assert load(path).baseline.learning_rate == 0.001
+
+
+def test_one_value_stands_for_all_exits(tmp_path: Path) -> None:
+    two = {"exits.mobilenet_v2": ["block1", "block2"]}
+    params = load(written(tmp_path, changed(**two, **{"exits.channels": 24, "joint.w_exits": 0.5})))
+    assert params.architecture().head_channels == [24, 24]
+    each = load(written(tmp_path, changed(**two, **{"exits.channels": [24, 32], "joint.w_exits": [0.5, 1]})))
+    assert each.architecture().head_channels == [24, 32]
+    assert (params.joint.w_exits, each.joint.w_exits) == (0.5, [0.5, 1])
 
 
 def test_whole_numbers_may_stand_for_reals(tmp_path: Path) -> None:
@@ -432,7 +467,7 @@ def test_params_cannot_be_changed() -> None:
         load(SOURCE).joint.w_final = 2
 
 
-@pytest.mark.parametrize("head", ["separable", "pooled"])
+@pytest.mark.parametrize("head", get_args(Head))
 @pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v1"])
 def test_either_backbone_with_either_head_is_one_change(tmp_path: Path, backbone: str, head: str) -> None:
     params = load(written(tmp_path, changed(**{"model.backbone": backbone, "exits.head": head})))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from earlyexit.model.architecture import Architecture, Block
+from earlyexit.model.architecture import HEAD_STRIDES, Architecture, Block
 from earlyexit.task import CLASSES
 from earlyexit.tflite.compact import pack
 
@@ -194,10 +194,10 @@ def _separable_block(block: Block, act: int, file: _File, x: Any) -> Any:
 
 
 def _head_convolution(architecture: Architecture, number: int, file: _File, x: Any) -> Any:
-    if architecture.head == "pooled":
+    if architecture.head not in HEAD_STRIDES:
         return x
     act = schema.ActivationFunctionType.RELU6
-    return file.conv(file.depthwise(x, act, 1), architecture.head_channels[number], act)
+    return file.conv(file.depthwise(x, act, HEAD_STRIDES[architecture.head]), architecture.head_channels[number], act)
 
 
 def _classify(file: _File, x: Any) -> Any:

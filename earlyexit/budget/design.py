@@ -50,7 +50,7 @@ def survey(architecture: Architecture) -> Design:
     """Measure the blueprint of `architecture` and of its baseline.
 
     Raises:
-        ValueError: TFLM cannot load a file, as `limits.measure`.
+        ValueError: TFLM cannot load a file, as `limits.measure_all`.
     """
     plain = Architecture(backbone=architecture.backbone, resolution=architecture.resolution)
     (baseline,) = _parts(plain)

@@ -1,7 +1,6 @@
 """Measure the memory that segments need, and compare it with the device's limits."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 
@@ -33,25 +32,31 @@ class Footprint:
         return self.arena.total + self.kept
 
 
-def measure(name: str, model: bytes) -> Footprint:
-    """Return the footprint of the .tflite file `model`, whose classifier is `name`.
+def measure_all(names: Sequence[str], models: Sequence[bytes]) -> list[Footprint]:
+    """Return the footprint of each .tflite file; `names` are those of their classifiers.
 
     Raises:
-        ValueError: TFLM cannot load the file, for example because no device has memory for its activations.
+        ValueError: TFLM cannot load a file, for example because no device has memory for its activations.
     """
-    _, features = reader.logits_and_features(reader.interface(model)[1])
-    kept = 0 if features is None else prod(features.shape)
-    peak = arena.peak(model)
     try:
-        return Footprint(name, len(model), arena.measure(model), kept, peak)
+        arenas = arena.measure_all(models)
+    except ValueError:
+        arenas = list(map(_arena, names, models))  # one by one, to name the file
+    return list(map(_footprint, names, models, arenas))
+
+
+def _arena(name: str, model: bytes) -> Arena:
+    try:
+        return arena.measure(model)
     except ValueError as error:
+        peak = arena.peak(model)
         raise ValueError(f"the segment of {name}: {error}; the most activations are alive at {peak}") from None
 
 
-def measure_all(names: Sequence[str], models: Sequence[bytes]) -> list[Footprint]:
-    """Return the footprint of each segment of a network; raises as `measure`."""
-    with ThreadPoolExecutor() as pool:  # TFLM runs in a process of its own for each file
-        return list(pool.map(measure, names, models))
+def _footprint(name: str, model: bytes, measured: Arena) -> Footprint:
+    _, features = reader.logits_and_features(reader.interface(model)[1])
+    kept = 0 if features is None else prod(features.shape)
+    return Footprint(name, len(model), measured, kept, arena.peak(model))
 
 
 def flash(segments: Sequence[Footprint]) -> int:

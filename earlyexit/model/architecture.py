@@ -1,8 +1,8 @@
 """The structure of a network as data: the backbone's table of blocks, the exits' positions and heads."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from earlyexit.common.pixels import Divisor, Normalization, Offset
 
@@ -18,6 +18,17 @@ def _row(value: Any) -> Any:
 
 V2Row = Annotated[tuple[Expansion, Channels, Repeats, Stride], BeforeValidator(_row)]
 V1Row = Annotated[tuple[Channels, Repeats, Stride], BeforeValidator(_row)]
+Head = Literal["separable", "strided", "pooled"]
+HEAD_STRIDES = {"separable": 1, "strided": 2}
+"""The stride of the depthwise convolution of those heads that have one."""
+Value = TypeVar("Value", int, float)
+# The tags stand in the places that pydantic's errors name, as parts of their own.
+ONE, LIST = "(one value)", "(list)"
+ForEachExit = Annotated[
+    Annotated[Value, Tag(ONE)] | Annotated[list[Value], Field(min_length=1), Tag(LIST)],
+    Discriminator(lambda value: LIST if isinstance(value, list) else ONE),
+]
+"""One value for all exits, or a list of one for each."""
 MOST_WEIGHTS = 2**26  # a hundred times what a microcontroller holds
 
 
@@ -25,6 +36,11 @@ class Strict(BaseModel):
     """Settings that refuse unknown, missing and mistyped keys, and that cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def for_each(value: ForEachExit[Value], exits: int) -> list[Value]:
+    """Return the values of `exits` exits; a list as it is, whatever its length."""
+    return value if isinstance(value, list) else [value] * exits
 
 
 class Block(Strict):
@@ -77,19 +93,32 @@ class MobileNetV1Table(_Table):
 BackboneTable = Annotated[MobileNetV2Table | MobileNetV1Table, Field(discriminator="family")]
 
 
+class Attached(Strict):
+    """The early exits that are attached to a backbone: the blocks that they follow, and their head."""
+
+    exits: list[str]
+    head: Head
+
+
 class Architecture(Strict):
     """A network: backbone, input size, and the block after which each early exit sits (none for the baseline)."""
 
     backbone: BackboneTable
     resolution: Annotated[int, Field(ge=1, le=4096)]
     exits: list[str] = []
-    head: Literal["separable", "pooled"] = "pooled"
+    head: Head = "pooled"
     head_channels: list[Channels] = []
 
     @property
     def outputs(self) -> list[str]:
         """Names of the classifiers in order: exit1, exit2, ..., final."""
         return [f"exit{i + 1}" for i in range(len(self.exits))] + ["final"]
+
+    @property
+    def exit_blocks(self) -> list[str]:
+        """Names of the blocks after which an exit can sit; not MobileNetV1's last, where the final classifier sits."""
+        names = [block.name for block in self.backbone.block_list()]
+        return names[:-1] if self.backbone.family == "mobilenet_v1" else names
 
     @property
     def segment_blocks(self) -> list[list[str]]:
@@ -132,8 +161,11 @@ class Architecture(Strict):
         positions = [names.index(name) for name in self.exits]
         if sorted(set(positions)) != positions:
             raise ValueError(f"{param}: {self.exits} must ascend, each block once")
-        if self.exits and self.backbone.family == "mobilenet_v1" and positions[-1] == len(names) - 1:
+        if self.exits and self.exits[-1] not in self.exit_blocks:
             raise ValueError(f"{param}: {self.exits[-1]} is the last block, where the final classifier sits already")
-        if self.head == "separable" and len(self.head_channels) != len(self.exits):
-            raise ValueError(f"exits.channels: {len(self.head_channels)} values for {len(self.exits)} exits of {param}")
+        if self.head in HEAD_STRIDES and len(self.head_channels) != len(self.exits):
+            raise ValueError(
+                f"exits.channels: {len(self.head_channels)} values for the {len(self.exits)} exits of {param}; give "
+                "one for each exit, or one value for all"
+            )
         return self

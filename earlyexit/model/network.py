@@ -5,12 +5,13 @@ Deployment runs segment after segment and stops at the first exit whose confiden
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from earlyexit.model.architecture import Architecture, Block
+from earlyexit.model.architecture import HEAD_STRIDES, Architecture, Block, Head
 from earlyexit.task import CLASSES
 
 
@@ -132,7 +133,8 @@ class EarlyExitNetwork(nn.Module):
             width = last
         self.blocks = nn.ModuleDict(blocks)
         self.exits = nn.ModuleList(
-            _exit_head(architecture, index, channels[name]) for index, name in enumerate(architecture.exits)
+            exit_head(architecture.head, channels[name], architecture.head_channels[index : index + 1])
+            for index, name in enumerate(architecture.exits)
         )
         self.classifier = Classifier(width)
         self.norm_frozen = False
@@ -209,13 +211,20 @@ class SegmentModule(nn.Module):
         return logits if self.last else (logits, y)
 
 
-def _exit_head(architecture: Architecture, index: int, inputs: int) -> Classifier:
-    if architecture.head == "pooled":
+def exit_head(head: Head, inputs: int, channels: Sequence[int] = ()) -> Classifier:
+    """Return an untrained early exit.
+
+    Args:
+        head: its kind.
+        inputs: channels of the features that it reads.
+        channels: of its convolution, one value; ignored for a head without one.
+    """
+    if head not in HEAD_STRIDES:
         return Classifier(inputs)
-    channels = architecture.head_channels[index]
+    (outputs,) = channels
     # ReLU6 on either backbone: batch norm of a channel that a trained backbone hardly uses divides by almost 0. Without
     # a bound, that channel's rare outliers would set the INT8 range of all channels.
-    return Classifier(inputs, SeparableConv(inputs, channels, 1, nn.ReLU6), channels)
+    return Classifier(inputs, SeparableConv(inputs, outputs, HEAD_STRIDES[head], nn.ReLU6), outputs)
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

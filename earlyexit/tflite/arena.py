@@ -9,6 +9,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,8 @@ _TIMEOUT = 300  # seconds; TFLM needs one
 _PROBE = f"""
 import sys
 from tflite_micro import runtime
-runtime.Interpreter.from_bytes(sys.stdin.buffer.read(), arena_size={_ARENA_BYTES}).print_allocations()
+for size in map(int, sys.argv[1:]):
+    runtime.Interpreter.from_bytes(sys.stdin.buffer.read(size), arena_size={_ARENA_BYTES}).print_allocations()
 """
 
 
@@ -59,20 +61,31 @@ def measure(model: bytes) -> Arena:
         ValueError: `model` is no .tflite file, has weights behind the flatbuffer, where TFLM misses them (`compact`
             moves them), or TFLM cannot load it.
     """
-    _check_weights(model)
-    command = [sys.executable, "-P", "-c", _PROBE]
+    return measure_all([model])[0]
+
+
+def measure_all(models: Sequence[bytes]) -> list[Arena]:
+    """Return the arena of each .tflite file, as `measure`, by one process for all.
+
+    Raises:
+        ValueError: as `measure`, for any of the files.
+    """
+    for model in models:
+        _check_weights(model)
+    command = [sys.executable, "-P", "-c", _PROBE, *(str(len(model)) for model in models)]
     try:
-        process = subprocess.run(command, input=model, capture_output=True, check=False, timeout=_TIMEOUT)
+        process = subprocess.run(command, input=b"".join(models), capture_output=True, check=False, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"TFLM does not load the model within {_TIMEOUT} seconds") from error
     printed = process.stderr.decode(errors="replace")
     if process.returncode != 0:
         raise ValueError(f"TFLM cannot load the model (exit code {process.returncode}): {_reason(printed)}")
     lines = re.findall(r"^\[RecordingMicroAllocator\] Arena allocation (\w+) (\d+) bytes\r?$", printed, re.MULTILINE)
-    sizes = {name: int(size) for name, size in lines}
-    if sizes.keys() != {"head", "tail", "total"} or sizes["head"] + sizes["tail"] != sizes["total"]:
+    arenas = [{name: int(size) for name, size in lines[i : i + 3]} for i in range(0, len(lines), 3)]
+    whole = all(sizes.keys() == {"head", "tail", "total"} for sizes in arenas)
+    if not whole or len(arenas) != len(models) or any(a["head"] + a["tail"] != a["total"] for a in arenas):
         raise ValueError(f"expected three sizes of the arena from tflite-micro, found: {printed!r}")
-    return Arena(**sizes)
+    return [Arena(**sizes) for sizes in arenas]
 
 
 def peak(model: bytes) -> Peak:

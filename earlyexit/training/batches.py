@@ -1,6 +1,7 @@
 """Shuffled training batches: of images, or of the features that a frozen backbone computes from them."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -134,6 +135,14 @@ class FrozenBatches:
 def fits_on_gpu(size: int, device: torch.device) -> bool:
     """Return whether `device` is a GPU, and `size` bytes take at most half of its free memory."""
     return device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] / 2
+
+
+def fits_in_memory(size: int, device: torch.device) -> bool:
+    """Return whether `size` bytes take at most half of the memory that this process may use on `device`."""
+    if device.type == "cuda":
+        return fits_on_gpu(size, device)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / distributed.processes_here()
+    return size < memory / 2
 
 
 class _Part(NamedTuple):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from earlyexit.model.architecture import Strict
+from earlyexit.model.architecture import ForEachExit, Strict, for_each
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -90,15 +90,15 @@ class JointRecipe(DistilledRecipe):
 
     Attributes:
         freeze_norm: whether batch norm of the backbone keeps its statistics; for little data, or a folded file.
-        w_exits, w_final: weights of the classifiers' losses (Eq. 1).
+        w_exits, w_final: weights of the classifiers' losses (Eq. 1); one value for all exits, or one for each.
     """
 
     freeze_norm: bool
-    w_exits: Annotated[list[NonNegative], Field(min_length=1)]
+    w_exits: ForEachExit[NonNegative]
     w_final: NonNegative
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
-        if self.w_final == 0 and not any(self.w_exits):
+        if self.w_final == 0 and not any(for_each(self.w_exits, 1)):
             raise ValueError("w_final and w_exits are all 0: nothing would be trained")
         return self

@@ -1,7 +1,6 @@
 """The three trainings: the baseline, Stage A (exits alone) and Stage B (all together) of Section II-A."""
 
 import copy
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from earlyexit.dataset import PackedSplit
+from earlyexit.model.architecture import for_each
 from earlyexit.model.inference import predict
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.training import distributed
@@ -19,7 +19,7 @@ from earlyexit.training.batches import (
     FeatureBatches,
     FrozenBatches,
     ImageBatches,
-    fits_on_gpu,
+    fits_in_memory,
     frozen_features,
 )
 from earlyexit.training.loop import Log, accuracies, autocast, fit
@@ -100,7 +100,7 @@ def train_jointly(network: EarlyExitNetwork, recipe: JointRecipe, session: Sessi
             return logits
 
         distillation = Distillation(recipe.distill, recipe.temperature, teacher)
-    weights = [*recipe.w_exits, recipe.w_final]
+    weights = [*for_each(recipe.w_exits, len(network.exits)), recipe.w_final]
     batches, right = session.batches(network, recipe.batch_size), _right(network, session)
     return _train("joint", network, network, recipe, weights, batches, distillation, right, session)
 
@@ -211,7 +211,4 @@ def _train(
 def _fits(sample: Sequence[Tensor], count: int, device: torch.device) -> bool:
     """Return whether features of `count` images, of the shapes in `sample`, take at most half of the memory."""
     per_image = sum(feature.shape[1:].numel() * feature.element_size() for feature in sample)
-    if device.type == "cuda":
-        return fits_on_gpu(per_image * count, device)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / distributed.processes_here()
-    return per_image * count < memory / 2
+    return fits_in_memory(per_image * count, device)

@@ -1,5 +1,5 @@
 from math import prod
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.common.files import read_json
 from earlyexit.model import checkpoint
-from earlyexit.model.architecture import Architecture, MobileNetV1Table, MobileNetV2Table
+from earlyexit.model.architecture import HEAD_STRIDES, Architecture, Head, MobileNetV1Table, MobileNetV2Table
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.quantization import convert
 from earlyexit.task import CLASSES
@@ -77,7 +77,12 @@ def test_costs_what_the_deployed_network_costs(exported: Exported, deployed: Dep
     assert_same_cost(exported.network.architecture, deployed.models)
 
 
-@pytest.mark.parametrize("make", [ending_in_a_pixel, with_a_pooled_head])
+def with_strided_heads() -> Architecture:
+    """At an even and at an odd size: 6 and 3 pixels."""
+    return tiny_network.architecture(resolution=24, exits=["block2", "block4"], head="strided")
+
+
+@pytest.mark.parametrize("make", [ending_in_a_pixel, with_a_pooled_head, with_strided_heads])
 def test_costs_what_another_deployed_network_costs(make: Any) -> None:
     network = tiny_network.network(make()).fold()
     images = tiny_network.images(8, network.resolution)
@@ -94,8 +99,8 @@ def test_costs_what_the_workflows_network_costs(deployed_as: str, trained_as: st
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("head", ["separable", "pooled"])
-def test_has_the_weights_of_the_folded_network(family: Family, head: Literal["separable", "pooled"]) -> None:
+@pytest.mark.parametrize("head", get_args(Head))
+def test_has_the_weights_of_the_folded_network(family: Family, head: Head) -> None:
     architecture = tiny_network.architecture(family, head=head)
     expected = sum(weights.numel() for weights in EarlyExitNetwork(architecture).fold().parameters())
     found = [layer for model in blueprint(architecture) for layer in operators(model) if layer.macs]
@@ -151,7 +156,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
     names = [block.name for block in table.block_list()]
     allowed = names if table.family == "mobilenet_v2" else names[:-1]
     exits = [name for name in allowed if draw(st.booleans())]
-    head: Literal["separable", "pooled"] = draw(st.sampled_from(["separable", "pooled"]))
+    head: Head = draw(st.sampled_from(get_args(Head)))
     widths = [draw(channels) for _ in exits]
     return Architecture(
         backbone=table, resolution=draw(st.integers(8, 40)), exits=exits, head=head, head_channels=widths
@@ -174,9 +179,9 @@ def brute_force_macs(architecture: Architecture) -> list[int]:
         width = block.channels
         if block.name in architecture.exits:
             head = width
-            if architecture.head == "separable":
+            if architecture.head in HEAD_STRIDES:
                 head = architecture.head_channels[len(found)]
-                total += size**2 * width * (9 + head)
+                total += (-(-size // HEAD_STRIDES[architecture.head])) ** 2 * width * (9 + head)
             found.append(total + head * len(CLASSES))
             total = 0
     if isinstance(table, MobileNetV2Table):

@@ -17,10 +17,10 @@ def design() -> Design:
 
 def test_figures_are_those_of_the_files(design: Design) -> None:
     for part, model in zip(design.segments, blueprint(ARCHITECTURE), strict=True):
-        assert part.footprint == limits.measure(part.footprint.name, model)
+        assert part.footprint == limits.measure_all([part.footprint.name], [model])[0]
         assert part.macs == macs(model)
     (baseline,) = blueprint(PLAIN)
-    assert design.baseline.footprint == limits.measure("final", baseline)
+    assert design.baseline.footprint == limits.measure_all(["final"], [baseline])[0]
     assert design.baseline.macs == macs(baseline)
 
 

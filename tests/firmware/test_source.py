@@ -381,6 +381,7 @@ def test_arena_of_the_projects_networks(backbone: str, most: int) -> None:
     ("family", "changes"),
     [
         ("mobilenet_v1", {}),
+        ("mobilenet_v2", {"head": "strided"}),
         ("mobilenet_v2", {"head": "pooled", "head_channels": [], "resolution": 37}),
         ("mobilenet_v2", {"exits": [], "head_channels": []}),
     ],

@@ -2,12 +2,14 @@ import errno
 import json
 import resource
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from earlyexit.model import checkpoint
+from earlyexit.model.architecture import Head
 from earlyexit.model.network import EarlyExitNetwork
 from tests import tiny_network
 from tests.tiny_network import FAMILIES, Family
@@ -34,7 +36,7 @@ def baseline(seed: int = 0) -> EarlyExitNetwork:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("head", ["separable", "pooled"])
+@pytest.mark.parametrize("head", get_args(Head))
 def test_round_trip(tmp_path: Path, family: Family, head: str) -> None:
     before = tiny_network.network(tiny_network.architecture(family, head=head))
     after = checkpoint.load(save(tmp_path, before))

@@ -1,6 +1,6 @@
 import copy
 import json
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from earlyexit.model.architecture import Architecture, MobileNetV1Table, MobileNetV2Table
+from earlyexit.model.architecture import Architecture, Head, MobileNetV1Table, MobileNetV2Table
 from earlyexit.model.inference import predict
 from earlyexit.model.network import ConvUnit, EarlyExitNetwork, InvertedResidual
 from earlyexit.packing.decode import decode
@@ -48,7 +48,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
         backbone=table,
         resolution=draw(st.integers(1, 33)),
         exits=exits,
-        head=draw(st.sampled_from(["separable", "pooled"])),
+        head=draw(st.sampled_from(get_args(Head))),
         head_channels=[draw(width) for _ in exits],
     )
 

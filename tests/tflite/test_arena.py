@@ -33,6 +33,11 @@ def chain() -> bytes:
     return network.finish(network.conv(x, 4, stride=2))
 
 
+def test_many_files_are_measured_at_once() -> None:
+    models = [chain(), compact(tiny_tflite.quantized(tiny_tflite.segment(size=16))), chain()]
+    assert arena.measure_all(models) == [arena.measure(model) for model in models]
+
+
 def test_measured_arena_is_the_smallest_that_works(model: bytes) -> None:
     measured = arena.measure(model)
     assert measured.total == measured.head + measured.tail
@@ -125,5 +130,7 @@ def test_what_tflm_cannot_load_is_refused(noise: Array) -> None:
     model = network.finish(network.custom(network.input, "Sharpen"))
     with pytest.raises(ValueError, match=r"TFLM cannot load .*CUSTOM"):
         arena.measure(model)
+    with pytest.raises(ValueError, match=r"TFLM cannot load .*CUSTOM"):
+        arena.measure_all([chain(), model, chain()])
     with pytest.raises(ValueError, match="TFLM cannot load"):
         arena.run(model, noise.astype(np.float32))

@@ -1,0 +1,1 @@
+"""Where exits pay: the best sets of candidate exits, within the budget of the device."""
