@@ -77,7 +77,9 @@ def frontier(runs: Sequence[Run]) -> Picture:
     y = alt.Y("accuracy:Q", title="Accuracy on val", scale=_free(), axis=alt.Axis(format=".1%"))
     several = len(runs) > 1
     kinds = [kind for kind in _SHAPES if any(point["kind"] == kind for point in points)]
-    by_kind = alt.Color("kind:N", title="kind of policy", scale=alt.Scale(domain=kinds, range=list(COLOURS[: len(kinds)])))
+    by_kind = alt.Color(
+        "kind:N", title="kind of policy", scale=alt.Scale(domain=kinds, range=list(COLOURS[: len(kinds)]))
+    )
     shapes = alt.Scale(domain=kinds, range=[_SHAPES[kind] for kind in kinds])
     line = (
         alt.Chart(_data(curve))

@@ -1,6 +1,5 @@
 """The page in a real browser, opened from disk. Skipped where there is none."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,11 @@ from earlyexit.page import render
 from earlyexit.page.run import Run
 from earlyexit.reports import policies
 from earlyexit.tflite.deployment import Deployment
+from experiments import screenshots
 from tests.page import made
 from tests.plots import results
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = screenshots.chromium()
 
 CONTRASTS = """() => {
     const colour = (text) => text.match(/[0-9.]+/g).map(Number);
