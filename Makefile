@@ -26,7 +26,7 @@ repro: $(READY)
 	$(RUN) python -m experiments.mend && $(RUN) dvc repro && { test -z "$$clean" || echo "\`make repro\` from a clean clone, the installation apart:" \
 	"$$(($$(date +%s) - start)) seconds on $$(nproc) cores." > reports/wall_time.md; }
 	@cat reports/table1.md reports/memory.md; test ! -f reports/wall_time.md || cat reports/wall_time.md
-	@echo "Figures: reports/plots/*.png. INT8 segments: models/int8/early_exit. C library: models/firmware. Next: README.md, 'Change something'."
+	@echo "One page to look at: reports/report.html. Figures: reports/plots/*.png. INT8 segments: models/int8/early_exit. C library: models/firmware. Next: README.md, 'Change something'."
 
 test: $(READY_DEV) lint
 	$(RUN) mypy

@@ -33,8 +33,8 @@ def main() -> None:
         raise ValueError("data/packed: val is not the split that was evaluated; run `dvc repro evaluate`")
     thresholds = load_thresholds("models/thresholds.json")
     found = record.record(evaluation, network, thresholds, costs.read(), val.images, _person_share(val))
-    write_json("reports/run.json", {**found, "origin": _origin()})
-    whole = run.read("", lambda path: Path(path).read_bytes())
+    write_json(run.RECORD, {**found, "origin": _origin(), "sha256": run.hashes(_bytes)})
+    whole = run.read("", _bytes)
     built_in = load_policies("models/policies.json").named(params.firmware.policy)
     shown = (
         thumbnails.choose(evaluation, val.images, network.names, built_in.thresholds, built_in.name)
@@ -53,6 +53,10 @@ def main() -> None:
     print(f"reports/report.html: {len(text.encode()) / 1e6:.1f} MB; open it in a browser")
 
 
+def _bytes(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
 def _may_show(params: Params) -> bool:
     """Return whether pictures may stand in the page: photographs from elsewhere are not ours to copy."""
     return params.report.thumbnails == "auto" and params.data.source == "embedded"
@@ -65,11 +69,11 @@ def _person_share(val: PackedSplit) -> np.ndarray:
 
 
 def _origin() -> dict[str, object]:
-    """Return where the run comes from."""
+    """Return where the run comes from; of a folder of photographs its name alone, for the card is published."""
     summary = read_json("data/packed/summary.json")
     counts = {split: entry["images"] for split, entry in summary["counts"].items()}
     return {
-        "data": f"{summary['source']}; {summary['definition']}; images: "
+        "data": f"{Path(summary['source']).name}; {summary['definition']}; images: "
         + ", ".join(f"{split} {count:,}" for split, count in counts.items()),
         "commit": _commit(),
         "machine": read_json("models/latency.json")["machine"],

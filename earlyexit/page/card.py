@@ -1,5 +1,6 @@
 """The model card: what the network is for, how good it is, for whom it is worse, how it is run."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,13 @@ from earlyexit.page.run import Run
 
 _TEMPLATE = Path(__file__).with_name("templates") / "card.md"
 _NAME = "early-exit-vww"
+_DATASETS = {
+    "embedded": ("generated-scenes", "Generated scenes labelled by the rule of Visual Wake Words"),
+    "coco2014": ("visual-wake-words", "Visual Wake Words (COCO 2014)"),
+    "mlperf_tiny": ("visual-wake-words", "Visual Wake Words of MLPerf Tiny"),
+}
+"""Type and name of the data of each source. Any other source is a folder."""
+_FOLDER = ("photographs", "Photographs of a folder, labelled by the rule of Visual Wake Words")
 
 
 def card(run: Run) -> str:
@@ -30,7 +38,12 @@ def card(run: Run) -> str:
         backbone=run.params["model"]["backbone"],
         exits=len(run.record["names"]) - 1,
         resolution=run.params["data"]["resolution"],
-        origin=run.record["origin"],
+        data=escape(run.record["origin"]["data"], quote=False),
+        generated=run.params["data"]["source"] == "embedded",
+        commit=escape(run.record["origin"]["commit"], quote=False),
+        versions=escape(
+            ", ".join(f"{name} {version}" for name, version in run.record["origin"]["versions"].items()), quote=False
+        ),
         policy=policy,
         accuracy=f"{percent(val['accuracy'])} % ({percent(val['accuracy_low'])} to {percent(val['accuracy_high'])})",
         speedup=times(val["speedup_emulated"]),
@@ -49,11 +62,13 @@ def _results(run: Run, policy: dict[str, Any]) -> list[EvalResult]:
         "INT8, every image to the final exit": run.rows["no_early_exit"]["accuracy"],
         f"INT8, exit policy {policy['name']}": policy["val"]["accuracy"],
     }
+    kind, dataset = _DATASETS.get(run.params["data"]["source"], _FOLDER)
     return [
         EvalResult(
             task_type="image-classification",
-            dataset_type="visual-wake-words",
-            dataset_name=f"Visual Wake Words, val ({run.params['data']['source']})",
+            dataset_type=kind,
+            dataset_name=dataset,
+            dataset_split="val",
             metric_type="accuracy",
             metric_name=name,
             metric_value=value,

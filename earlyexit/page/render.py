@@ -11,16 +11,14 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from earlyexit.common.markdown import NOTHING, millions, percent, times
+from earlyexit.common.markdown import NOTHING, percent, times
 from earlyexit.page import record
 from earlyexit.page.pictures import all_pictures
 from earlyexit.page.run import Run, differing, leaves
-from earlyexit.reports.table1 import NAMES, SPEEDUPS
+from earlyexit.reports import table1
 from earlyexit.task import CLASSES
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_HEADS = ("Network", "Val Acc. (%)", "95 % interval", "EE rate (%)", "Exits (%)", "MACs (M)")
-_SPEEDUP_HEADS = ("Speedup (MACs)", "Speedup (measured)", "Speedup (Cortex-M4)")
 
 
 def page(runs: Sequence[Run], thumbnails: Mapping[str, Any] | None = None) -> str:
@@ -34,14 +32,14 @@ def page(runs: Sequence[Run], thumbnails: Mapping[str, Any] | None = None) -> st
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["script"] = _script
+    environment.filters |= {"script": _script, "cell": _cell}
     return environment.get_template("page.html").render(
         runs=runs,
         several=len(runs) > 1,
         headline=[_headline(run) for run in runs],
         table1={
-            "heads": [*_HEADS, *_SPEEDUP_HEADS],
-            "rows": [row for run in runs for row in _table1(run, len(runs) > 1)],
+            "heads": table1.heads([row for run in runs for row in run.reports["table1"]]),
+            "rows": [row for run in runs for row in _table1(run)],
         },
         pictures=pictures,
         specs={name: picture.spec for name, picture in pictures.items()},
@@ -74,6 +72,13 @@ def _script(content: Any) -> Markup:
     return Markup(text)
 
 
+def _cell(value: Any) -> str:
+    """Return a value of a picture's data as text."""
+    if value is None:
+        return NOTHING
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _headline(run: Run) -> str:
     """Return the result in one line: the policy that is built into the C library."""
     policy = run.policies[run.params["firmware"]["policy"]]
@@ -85,20 +90,10 @@ def _headline(run: Run) -> str:
     )
 
 
-def _table1(run: Run, named: bool) -> list[list[str]]:
-    prefix = f"{run.name}: " if named else ""
-    return [
-        [
-            prefix + NAMES.get(name, f"EE ({name})"),
-            percent(row["accuracy"]),
-            f"{percent(row['accuracy_low'])}–{percent(row['accuracy_high'])}",
-            percent(row["early_exit_rate"]),
-            " / ".join(percent(share, 1) for share in row["exit_share"]) if row["exit_share"] else NOTHING,
-            millions(row["mean_macs"]),
-            *(times(row[key]) for key in SPEEDUPS),
-        ]
-        for name, row in run.rows.items()
-    ]
+def _table1(run: Run) -> list[list[str]]:
+    prefix = f"{run.name}: " if run.name else ""
+    found = [table1.cells(row) for row in run.reports["table1"]]
+    return [[f"{prefix}{name}", *numbers] for name, *numbers in found]
 
 
 def _interactive(run: Run) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The reports of one run, read and held against each other."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -14,9 +15,9 @@ from ruamel.yaml.error import YAMLError
 from earlyexit.page import record
 from earlyexit.reports.table1 import WHOLE
 
-# Each report with the stage that writes it.
+RECORD = "reports/run.json"
+# Each other report with the stage that writes it.
 JSON = {
-    "run": "report",
     "table1": "table1",
     "policies": "policies",
     "memory": "memory",
@@ -29,6 +30,12 @@ TABLES = {
     "plots/learning_curves": "plots",
     "plots/layer_error": "plots",
 }
+PARAMS = "params.yaml"
+STAGES = (
+    {PARAMS: "report"}
+    | {f"reports/{name}.json": stage for name, stage in JSON.items()}
+    | {f"reports/{name}.csv": stage for name, stage in TABLES.items()}
+)
 
 
 @dataclass(frozen=True)
@@ -38,20 +45,16 @@ class Run:
     Attributes:
         name: for legends; empty where there is one run.
         params: params.yaml.
-        reports: content of the JSON reports, by name without ending.
+        record: content of reports/run.json: what `record.record` returned, its origin, and the hashes of the reports.
+        reports: content of the other JSON reports, by name without ending.
         tables: rows of the CSV reports, by name without ending; numbers as floats.
     """
 
     name: str
     params: dict[str, Any]
+    record: dict[str, Any]
     reports: dict[str, Any]
     tables: dict[str, list[dict[str, Any]]]
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What `record.record` returned."""
-        found: dict[str, Any] = self.reports["run"]
-        return found
 
     @property
     def rows(self) -> dict[str, dict[str, Any]]:
@@ -77,40 +80,96 @@ def read(name: str, content: Callable[[str], bytes]) -> Run:
     run = Run(
         name,
         _params(content),
+        _json(content, RECORD, "report"),
         {key: _json(content, f"reports/{key}.json", stage) for key, stage in JSON.items()},
         {key: _table(content, f"reports/{key}.csv", stage) for key, stage in TABLES.items()},
     )
+    for path, digest in hashes(content).items():
+        if run.record.get("sha256", {}).get(path) != digest:
+            raise _of_another_run(path, STAGES[path])
     check(run)
     return run
 
 
+def hashes(content: Callable[[str], bytes]) -> dict[str, str]:
+    """Return the SHA-256 of params.yaml and of each report but run.json, which keeps them, by path.
+
+    Of params.yaml the values count, not their layout and comments.
+
+    Args:
+        content: returns a file's content by its path in the repository.
+
+    Raises:
+        ValueError: a file is missing or damaged; names the stage to run.
+    """
+    found = {path: _content(content, path, stage) for path, stage in STAGES.items() if path != PARAMS}
+    found[PARAMS] = json.dumps(leaves(_params(content)), sort_keys=True).encode()
+    return {path: hashlib.sha256(found[path]).hexdigest() for path in sorted(found)}
+
+
 def check(run: Run) -> None:
     """Verify that all reports are of one run: that they agree on what several of them say.
+
+    Hashes show whether a report was replaced later. This shows whether they fitted when their hashes were taken.
 
     Raises:
         ValueError: one differs from reports/run.json; names it and the stage to run.
     """
     found = run.record
     try:
-        labels, answers, _ = record.unpacked(found)
+        labels, answers, margins = record.unpacked(found)
     except ValueError as error:
-        raise ValueError(f"reports/run.json: {error}; run `dvc repro report`") from None
-    accuracies = {WHOLE: float(np.mean(answers[-1] == labels))}
-    agree = {
-        "table1": run.rows[WHOLE]["accuracy"] == accuracies[WHOLE] and run.rows[WHOLE]["n"] == found["n"],
-        "policies": run.reports["policies"]["whole"]["accuracy"] == accuracies[WHOLE]
-        and all(len(policy["thresholds"]) == len(found["names"]) - 1 for policy in run.policies.values()),
-        "emulated": [entry["cycles_until"] for entry in run.reports["emulated"]["segments"].values()]
+        raise ValueError(f"{RECORD}: {error}; run `dvc repro report`") from None
+    whole, right = float(np.mean(answers[-1] == labels)), (answers == labels).mean(1)
+    rows, policies, percentiles = run.rows, run.policies.values(), found["percentiles"]
+
+    def leave(thresholds: list[int]) -> float:
+        early: np.ndarray = margins[:-1] > np.array(thresholds)[:, None]
+        return float(early.any(0).mean())
+
+    def agree(rates: list[tuple[float, list[int]]]) -> bool:
+        if any(len(thresholds) != len(margins) - 1 for _, thresholds in rates):
+            return False
+        # Reports round to six digits.
+        return all(abs(rate - leave(thresholds)) < 1e-5 for rate, thresholds in rates)
+
+    fits = {
+        "reports/table1.json": rows[WHOLE]["accuracy"] == whole
+        and rows[WHOLE]["n"] == found["n"]
+        and agree(
+            [(row["early_exit_rate"], percentiles[int(name[1:])]) for name, row in rows.items() if name[0] == "p"]
+        ),
+        "reports/policies.json": run.reports["policies"]["whole"]["accuracy"] == whole
+        and agree([(one["val"]["early_exit_rate"], one["thresholds"]) for one in policies if not one["patience"]]),
+        "reports/emulated.json": [entry["cycles_until"] for entry in run.reports["emulated"]["segments"].values()]
         == found["costs"]["emulated"]["until"],
-        "reliability": [entry["accuracy"]["value"] for entry in run.reports["reliability"]["classifiers"].values()]
-        == (answers == labels).mean(1).tolist(),
-        "memory": run.reports["memory"]["linked"] == run.reports["emulated"]["memory"],
+        "reports/reliability.json": [
+            entry["accuracy"]["value"] for entry in run.reports["reliability"]["classifiers"].values()
+        ]
+        == right.tolist(),
+        "reports/memory.json": run.reports["memory"]["linked"] == run.reports["emulated"]["memory"],
+        "reports/frontier.csv": agree(
+            [(row["early_exit_rate"], percentiles[int(row["percentile"])]) for row in run.tables["frontier"]]
+        ),
+        "reports/plots/reliability.csv": np.allclose(_right(run), right),
     }
-    for name, agrees in agree.items():
-        if not agrees:
-            raise ValueError(
-                f"reports/{name}.json is of another run than reports/run.json; run `dvc repro {JSON[name]} report`"
-            )
+    for path, fit in fits.items():
+        if not fit:
+            raise _of_another_run(path, STAGES[path])
+
+
+def _right(run: Run) -> list[float]:
+    """Return the share of right answers of each classifier, from the bins of reports/plots/reliability.csv."""
+    bins = run.tables["plots/reliability"]
+    return [
+        sum(row["right"] for row in bins if row["classifier"] == name) / run.record["n"] for name in run.record["names"]
+    ]
+
+
+def _of_another_run(path: str, stage: str) -> ValueError:
+    """Return the error, with the stages to run; `dvc repro report` runs all that are out of date."""
+    stages = stage if stage == "report" else f"{stage} report"
+    return ValueError(f"{path} is of another run than {RECORD}; run `dvc repro {stages}`")
 
 
 def leaves(params: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -163,9 +222,9 @@ def _number(text: str) -> float | str | None:
 
 def _params(content: Callable[[str], bytes]) -> dict[str, Any]:
     try:
-        found = YAML(typ="safe", pure=True).load(_content(content, "params.yaml", "report").decode())
+        found = YAML(typ="safe", pure=True).load(_content(content, PARAMS, "report").decode())
     except YAMLError as error:
-        raise ValueError(f"params.yaml: not valid YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{PARAMS}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
-        raise ValueError("params.yaml: must be sections of params")
+        raise ValueError(f"{PARAMS}: must be sections of params")
     return found

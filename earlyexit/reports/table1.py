@@ -53,11 +53,7 @@ def rows(
 
 def markdown(table: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table, the paper's columns beside ours."""
-    exits = max((len(row["exit_share"]) for row in table if row["exit_share"]), default=0)
-    heads = ["Model Conf.", "Val Acc. (%)", "95 % interval", "EE Rate (%)", "Exits " + "/".join(_exit_names(exits))]
-    heads += ["Mean MACs (M)", "Speedup (MACs)", "Speedup (measured)", "Speedup (Cortex-M4, estimated)"]
-    heads += ["paper: Acc. (%)", "paper: EE Rate (%)", "paper: Speedup"]
-    lines = markdown_table(heads, map(_cells, table))
+    lines = markdown_table(heads(table), map(cells, table))
     n = table[0]["n"]
     lines += [
         "",
@@ -66,6 +62,35 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
         "cycles of a Cortex-M4.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def heads(table: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the heads of the columns of Table I."""
+    exits = max((len(row["exit_share"]) for row in table if row["exit_share"]), default=0)
+    return [
+        *("Model Conf.", "Val Acc. (%)", "95 % interval", "EE Rate (%)", "Exits " + "/".join(_exit_names(exits))),
+        *("Mean MACs (M)", "Speedup (MACs)", "Speedup (measured)", "Speedup (Cortex-M4, estimated)"),
+        *("paper: Acc. (%)", "paper: EE Rate (%)", "paper: Speedup"),
+    ]
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """Return a row of Table I as text, a cell for each of `heads`."""
+    paper = row["paper"] or {}
+    name = row["configuration"]
+    shares = row["exit_share"]
+    return [
+        NAMES.get(name, f"EE ({name})"),
+        percent(row["accuracy"]),
+        f"{percent(row['accuracy_low'])}–{percent(row['accuracy_high'])}",
+        percent(row["early_exit_rate"]),
+        " / ".join(percent(share, 1) for share in shares) if shares else NOTHING,
+        millions(row["mean_macs"]),
+        *(times(row[key]) for key in SPEEDUPS),
+        percent(paper.get("accuracy")),
+        percent(paper.get("early_exit_rate")),
+        times(paper.get("speedup")),
+    ]
 
 
 def metrics(
@@ -125,24 +150,6 @@ def _cascade(name: str, found: Point, costs: Mapping[str, Costs]) -> dict[str, A
         mean_macs=costs["macs"].mean(found.exit_share),
         **{f"speedup_{kind}": cost.speedup(found.exit_share) for kind, cost in costs.items()},
     )
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    paper = row["paper"] or {}
-    name = row["configuration"]
-    shares = row["exit_share"]
-    return [
-        NAMES.get(name, f"EE ({name})"),
-        percent(row["accuracy"]),
-        f"{percent(row['accuracy_low'])}–{percent(row['accuracy_high'])}",
-        percent(row["early_exit_rate"]),
-        " / ".join(percent(share, 1) for share in shares) if shares else NOTHING,
-        millions(row["mean_macs"]),
-        *(times(row[key]) for key in SPEEDUPS),
-        percent(paper.get("accuracy")),
-        percent(paper.get("early_exit_rate")),
-        times(paper.get("speedup")),
-    ]
 
 
 def _exit_names(count: int) -> list[str]:

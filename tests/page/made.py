@@ -55,6 +55,7 @@ def write(folder: Path, deployed: Deployment, n: int = 300, changes: dict[str, A
     layer = {"layer": 1, "segment": 1, "operator": "CONV_2D", "shape": "2x2", "sqnr": 30.5, "sqnr_alone": 31.0}
     pd.DataFrame([layer]).to_csv(reports / "plots" / "layer_error.csv", index=False)
     write_params(folder, changes or {})
+    seal(folder)
     return evaluation
 
 
@@ -69,6 +70,11 @@ def write_params(folder: Path, changes: dict[str, Any]) -> None:
             section = section[name]
         section[last] = value
     yaml.dump(params, folder / "params.yaml")
+
+
+def seal(folder: Path) -> None:
+    """Take the hashes of all reports, as the stage does."""
+    change(folder, "run", sha256=run.hashes(lambda path: (folder / path).read_bytes()))
 
 
 def read(folder: Path, name: str = "") -> Run:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
 from earlyexit.page.card import card
@@ -31,4 +32,31 @@ def test_hostile_params_stay_text(tmp_path: Path, deployed: Deployment) -> None:
     assert isinstance(found.data, ModelCardData)
     assert found.data.eval_results is not None
     assert found.data.eval_results
-    assert found.data.eval_results[0].dataset_name == "Visual Wake Words, val (a: [b\n---\n# c)"
+    assert found.data.eval_results[0].dataset_type == "photographs"
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [("embedded", "generated-scenes"), ("coco2014", "visual-wake-words"), ("/work/photos", "photographs")],
+)
+def test_results_are_claimed_on_the_data_that_gave_them(
+    tmp_path: Path, deployed: Deployment, source: str, kind: str
+) -> None:
+    made.write(tmp_path, deployed, changes={"data.source": source})
+    text = card(made.read(tmp_path))
+    data = ModelCard(text).data
+    assert isinstance(data, ModelCardData)
+    assert {result.dataset_type for result in data.eval_results or []} == {kind}
+    assert ("drawn scenes" in text) == (source == "embedded")
+    assert "/work" not in text
+
+
+def test_nothing_from_data_is_markup(tmp_path: Path, deployed: Deployment) -> None:
+    made.write(tmp_path, deployed)
+    hostile = "</script><script>alert(1)</script>"
+    made.change(
+        tmp_path, "run", origin={"data": hostile, "commit": hostile, "machine": {}, "versions": {hostile: hostile}}
+    )
+    text = card(made.read(tmp_path))
+    assert "<script>" not in text
+    assert text.count("&lt;script&gt;") == 4

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earlyexit.page import render, thumbnails
+from earlyexit.page import pictures, render, thumbnails
+from earlyexit.reports import table1
 from earlyexit.tflite.deployment import Deployment
 from tests.page import made
 from tests.plots import results
@@ -64,8 +65,37 @@ def test_table_1_is_that_of_the_report(folder: Path) -> None:
     text = render.page([run])
     table = text[text.index('id="table1"') : text.index("</table>", text.index('id="table1"'))]
     for row in run.rows.values():
-        assert f"<td>{100 * row['accuracy']:.2f}</td>" in table
+        assert "".join(f"<td>{cell}</td>" for cell in table1.cells(row)[1:]) in table
     assert table.count("<tr>") == 1 + len(run.rows)
+
+
+def test_the_rows_behind_a_picture_have_its_columns(folder: Path, tmp_path: Path, deployed: Deployment) -> None:
+    made.write(tmp_path, deployed, n=200)
+    for runs in ([made.read(folder)], [made.read(folder, "one"), made.read(tmp_path, "two")]):
+        for name, picture in pictures.all_pictures(runs).items():
+            assert {tuple(row) for row in picture.rows} == {tuple(picture.rows[0])}, name
+
+
+def test_a_report_without_rows_leaves_an_empty_picture(folder: Path) -> None:
+    run = made.read(folder)
+    for rows in run.tables.values():
+        rows.clear()
+    assert "<figure>" in render.page([run])
+
+
+def test_colours_can_be_seen_on_both_pages() -> None:
+    """WCAG 2.1, 1.4.11: graphics need a contrast of 3."""
+    for colour in pictures.COLOURS:
+        for page in ("#ffffff", "#0d1117"):
+            dark, light = sorted(map(luminance, (colour, page)))
+            assert (light + 0.05) / (dark + 0.05) >= 3, (colour, page)
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.1's relative luminance."""
+    values = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(values <= 0.03928, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def test_two_runs_share_every_picture(folder: Path, tmp_path: Path, deployed: Deployment) -> None:

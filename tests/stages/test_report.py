@@ -7,6 +7,7 @@ import pytest
 from earlyexit import dataset
 from earlyexit.common.files import read_json, write_json
 from earlyexit.evaluation import per_image
+from earlyexit.page import run
 from earlyexit.params import load
 from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
@@ -54,7 +55,9 @@ def test_writes_the_page_the_card_and_a_folder_to_upload(root: Path, capsys: pyt
     card = Path("reports/model_card.md").read_text(encoding="utf-8")
     assert Path("models/hub/README.md").read_text(encoding="utf-8") == card
     assert {path.name for path in Path("models/hub").iterdir()} == {"README.md", "policies.json", "segment1.tflite"}
-    assert read_json("reports/run.json")["origin"]["commit"] == "none"
+    found = read_json("reports/run.json")
+    assert found["origin"]["commit"] == "none"
+    assert found["sha256"] == run.hashes(lambda path: Path(path).read_bytes())
     assert "open it in a browser" in capsys.readouterr().out
 
 

@@ -71,37 +71,60 @@
     const costs = { macs: mean("macs"), measured: mean("measured"), emulated: mean("emulated") };
     const speedup = (unit) => run.costs[unit].baseline / costs[unit];
     const known = run.policies.find((policy) => same(run, policy.thresholds, policy.patience));
+    if (known) costs.measured = run.costs.measured.baseline / known.measured;
     return {
       left,
       shares,
       accuracy: correct / run.n,
       interval: wilson(correct, run.n),
       costs,
-      speedups: { macs: speedup("macs"), measured: known ? known.measured : speedup("measured"), emulated: speedup("emulated") },
-      known,
+      speedups: { macs: speedup("macs"), measured: speedup("measured"), emulated: speedup("emulated") },
     };
   };
 
+  const milliseconds = (found, clock) => (found.costs.emulated / clock / 1000).toFixed(1);
+  const interval = (found) => found.interval.map((bound) => percent(bound)).join("–");
+  const early = (found) => 1 - found.shares[found.shares.length - 1];
+  const clockMhz = () => Math.min(Math.max(Number(byId("clock").value) || 1, 1), 1000);
+
   const lines = (clock) => [
     ["Accuracy on val (%)", "accuracy", (found) => percent(found.accuracy)],
-    ["95 % interval", "interval", (found) => found.interval.map((bound) => percent(bound)).join("–")],
-    ["Early-exit rate (%)", "early_exit_rate", (found) => percent(1 - found.shares[found.shares.length - 1])],
+    ["95 % interval", "interval", interval],
+    ["Early-exit rate (%)", "early_exit_rate", (found) => percent(early(found))],
     ["Exits (%)", "exit_share", (found) => found.shares.map((share) => percent(share, 1)).join(" / ")],
     ["Multiply-accumulates (millions)", "mean_macs", (found) => (found.costs.macs / 1e6).toFixed(2)],
     ["Speedup, multiply-accumulates", "speedup_macs", (found) => times(found.speedups.macs)],
-    ["Measured time on this machine (µs)", "time", (found) => found.costs.measured.toFixed(1)],
+    ["Measured time (µs)", "time", (found) => found.costs.measured.toFixed(1)],
     ["Speedup, measured", "speedup_measured", (found) => times(found.speedups.measured)],
     ["Estimated Cortex-M4 cycles (millions)", "cycles", (found) => (found.costs.emulated / 1e6).toFixed(2)],
-    [`Milliseconds at ${clock} MHz`, "milliseconds", (found) => (found.costs.emulated / clock / 1000).toFixed(1)],
+    [`Milliseconds at ${clock} MHz`, "milliseconds", (found) => milliseconds(found, clock)],
     ["Speedup, Cortex-M4 cycles", "speedup_emulated", (found) => times(found.speedups.emulated)],
   ];
 
+  const drawTiles = (found) => {
+    const clock = clockMhz();
+    const rows = found.map((one, index) => {
+      const tiles = [
+        ["accuracy", `${percent(one.accuracy)} %`, `${interval(one)} (95\u00a0%)`],
+        ["speedup", times(one.speedups.emulated), "in Cortex-M4 cycles"],
+        ["per image", `${milliseconds(one, clock)} ms`, `at ${clock} MHz`],
+        ["early exits", `${percent(early(one), 1)} %`, `of ${runs[index].n.toLocaleString("en")} images`],
+      ];
+      const parts = tiles.map(([title, value, note]) =>
+        element("div", { className: "tile" }, element("span", {}, title), element("strong", {}, value), element("span", {}, note)));
+      return element("div", {}, ...(several ? [element("h4", {}, runs[index].run)] : []), element("div", { className: "tiles" }, ...parts));
+    });
+    byId("tiles").replaceChildren(...rows);
+    byId("status").textContent = found.map((one, index) =>
+      `${several ? `${runs[index].run}: ` : ""}${percent(one.accuracy)} % right, ${times(one.speedups.emulated)} the speed, ` +
+      `${milliseconds(one, clock)} milliseconds an image, ${percent(early(one), 1)} % leave early.`).join(" ");
+  };
+
   const drawChosen = (found) => {
-    const clock = Math.min(Math.max(Number(byId("clock").value) || 1, 1), 1000);
-    const rows = lines(clock).map(([title, key, text]) =>
+    const rows = lines(clockMhz()).map(([title, key, text]) =>
       element("tr", {}, element("th", { scope: "row" }, title), ...found.map((one) => element("td", { "data-key": key }, text(one)))),
     );
-    const head = element("tr", {}, element("th", { scope: "col" }, "chosen thresholds"),
+    const head = element("tr", {}, element("th", { scope: "col" }, "on val"),
       ...runs.map((run) => element("th", { scope: "col" }, run.run || "this run")));
     byId("chosen").replaceChildren(element("thead", {}, head), element("tbody", {}, ...rows));
   };
@@ -125,6 +148,7 @@
       run.thresholds.forEach((threshold, exit) => {
         run.sliders[exit].value = threshold;
         run.outputs[exit].value = threshold === NEVER ? "never" : threshold;
+        run.sliders[exit].setAttribute("aria-valuetext", run.outputs[exit].value);
       });
       run.select.value = run.patience;
     }
@@ -136,13 +160,17 @@
       });
       button.setAttribute("aria-pressed", String(Boolean(pressed)));
     }
-    byId("percentile-value").value = `p${byId("percentile").value}`;
+    const percentile = Number(byId("percentile").value);
+    const chosen = runs.every((run) => same(run, run.percentiles[percentile], 0));
+    byId("percentile-value").value = chosen ? `p${percentile}` : "–";
+    byId("percentile").setAttribute("aria-valuetext", chosen ? `p${percentile}` : "not chosen");
   };
 
   const update = () => {
     const start = performance.now();
     const found = runs.map(results);
     drawControls();
+    drawTiles(found);
     drawChosen(found);
     drawShares(found);
     if (frontier) {
@@ -220,15 +248,18 @@
       background: "transparent",
       font: "system-ui, sans-serif",
       axis: { ...words, gridColor: line, domainColor: line, tickColor: line, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-      legend: { ...words, orient: "bottom", labelFontSize: 12, titleFontSize: 12, columns: innerWidth < 600 ? 2 : 6 },
+      legend: { ...words, symbolBaseFillColor: text, symbolBaseStrokeColor: text, orient: "bottom", labelFontSize: 12, titleFontSize: 12, columns: innerWidth < 600 ? 1 : 6, labelLimit: 240 },
       view: { stroke: "transparent" },
     };
   };
+  const made = {};
   const drawCharts = async () => {
+    frontier = null;
     for (const [name, spec] of Object.entries(specs)) {
-      const made = await vegaEmbed(`#chart-${name}`, spec, { actions: false, renderer: "svg", config: look() });
-      if (name === "frontier") frontier = made;
+      made[name]?.finalize();
+      made[name] = await vegaEmbed(`#chart-${name}`, spec, { actions: false, renderer: "svg", config: look() });
     }
+    frontier = made.frontier;
     update();
     document.body.dataset.ready = "true";
   };
@@ -237,5 +268,4 @@
   choosePolicy(runs[0].built_in);
   dark.addEventListener("change", drawCharts);
   drawCharts();
-  window.page = { runs, update, choosePolicy };
 })();
