@@ -38,7 +38,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table, seed by seed, and the mean of either placement."""
     heads = ["Seed", "Placement", "Exits after", "Head", "Whole network (%)"]
     for loss in POLICIES.values():
-        heads += [f"Acc. at -{100 * loss:g} points (%)", "Loss", "Speedup (Cortex-M4)"]
+        heads += [f"Acc., allowed loss {100 * loss:g} (%)", "Loss", "Speedup (Cortex-M4)"]
     ordered = sorted(rows, key=lambda entry: (entry["seed"], entry["placement"]))
     means = [
         _mean(placement, [entry for entry in ordered if entry["placement"] == placement])
