@@ -37,7 +37,7 @@ def test_hostile_params_stay_text(tmp_path: Path, deployed: Deployment) -> None:
 
 @pytest.mark.parametrize(
     ("source", "kind"),
-    [("embedded", "generated-scenes"), ("coco2014", "visual-wake-words"), ("/work/photos", "photographs")],
+    [("embedded", "generated-scenes"), ("coco2014", "visual-wake-words"), ("/data/photos", "photographs")],
 )
 def test_results_are_claimed_on_the_data_that_gave_them(
     tmp_path: Path, deployed: Deployment, source: str, kind: str
