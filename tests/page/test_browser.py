@@ -190,16 +190,29 @@ def test_the_clock_turns_cycles_into_milliseconds(opened: Opened) -> None:
 
 
 def test_moving_a_slider_takes_less_than_50_ms(opened: Opened) -> None:
-    """8,059 val images and 4 exits, as many as in Visual Wake Words; the median of 21 moves."""
-    times = opened.page.evaluate("""() => Array.from({length: 21}, (_, i) => {
+    """8,059 val images and 4 exits, as many as in Visual Wake Words; the median of 21 moves.
+
+    Until the numbers are counted, and until the ring in the chart has moved and the next frame is drawn.
+    """
+    counted, drawn = opened.page.evaluate("""async () => {
         const slider = document.getElementById("percentile");
-        slider.value = 30 + i;
-        const start = performance.now();
-        slider.dispatchEvent(new Event("input"));
-        return performance.now() - start;
-    }).sort((a, b) => a - b)""")
-    print(f"a move of the slider: median {times[10]:.1f} ms, largest {times[-1]:.1f} ms")
-    assert times[10] < 50
+        const ring = () => document.querySelector("#chart-frontier .layer_2_marks").innerHTML;
+        const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+        const times = [[], []];
+        for (let i = 0; i < 21; i++) {
+            const before = ring();
+            slider.value = 20 + 3 * i;
+            const start = performance.now();
+            slider.dispatchEvent(new Event("input"));
+            times[0].push(performance.now() - start);
+            do await frame(); while (ring() === before && performance.now() - start < 1000);
+            times[1].push(performance.now() - start);
+        }
+        return times.map((all) => all.sort((a, b) => a - b));
+    }""")
+    for what, times in (("counted", counted), ("drawn", drawn)):
+        print(f"a move of the slider, {what}: median {times[10]:.1f} ms, largest {times[-1]:.1f} ms")
+    assert drawn[10] < 50
 
 
 def test_controls_are_labelled_and_reached_by_the_keyboard(opened: Opened) -> None:
