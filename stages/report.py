@@ -72,7 +72,9 @@ def _origin() -> dict[str, object]:
     """Return where the run comes from; of a folder of photographs its name alone, for the card is published."""
     summary = read_json("data/packed/summary.json")
     counts = {split: entry["images"] for split, entry in summary["counts"].items()}
+    placed = read_json("models/placement.json")
     return {
+        "exits": f"after {', '.join(placed['exits'])}; {placed['head']}",
         "data": f"{Path(summary['source']).name}; {summary['definition']}; images: "
         + ", ".join(f"{split} {count:,}" for split, count in counts.items()),
         "commit": _commit(),

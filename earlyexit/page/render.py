@@ -133,6 +133,7 @@ def _origin(run: Run) -> dict[str, str]:
     found = run.record["origin"]
     return {
         "data": found["data"],
+        "exits": found["exits"],
         "seeds": f"data.seed {run.params['data']['seed']}, train.seed {run.params['train']['seed']}",
         "commit": found["commit"],
         "machine": ", ".join(f"{key} {value}" for key, value in found["machine"].items()),

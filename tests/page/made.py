@@ -39,7 +39,13 @@ def write(folder: Path, deployed: Deployment, n: int = 300, changes: dict[str, A
     found = record.record(evaluation, network, thresholds, costs, images, np.linspace(0, 1, n))
     reports = folder / "reports"
     (reports / "plots").mkdir(parents=True)
-    origin = {"data": "drawn", "commit": "abc", "machine": {"processor": "any"}, "versions": {"torch": "1"}}
+    origin = {
+        "data": "drawn",
+        "exits": "after block1",
+        "commit": "abc",
+        "machine": {"processor": "any"},
+        "versions": {"torch": "1"},
+    }
     write_json(reports / "run.json", {**found, "origin": origin})
     write_json(reports / "table1.json", table1.rows(evaluation, thresholds, costs, cascade))
     write_json(reports / "policies.json", policies.report(chosen, evaluation, costs, cascade))

@@ -272,7 +272,13 @@ def test_hostile_texts_are_shown_and_not_run(browser: Browser, tmp_path: Path, d
     made.change(
         tmp_path,
         "run",
-        origin={"data": hostile, "commit": hostile, "machine": {hostile: hostile}, "versions": {hostile: hostile}},
+        origin={
+            "data": hostile,
+            "exits": hostile,
+            "commit": hostile,
+            "machine": {hostile: hostile},
+            "versions": {hostile: hostile},
+        },
     )
     runs = [made.read(tmp_path, name) for name in (hostile, f"{hostile}2")]
     for run in runs:

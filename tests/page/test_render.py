@@ -121,7 +121,13 @@ def test_nothing_from_data_can_run(tmp_path: Path, deployed: Deployment) -> None
     made.change(
         tmp_path,
         "run",
-        origin={"data": HOSTILE, "commit": HOSTILE, "machine": {HOSTILE: HOSTILE}, "versions": {HOSTILE: HOSTILE}},
+        origin={
+            "data": HOSTILE,
+            "exits": HOSTILE,
+            "commit": HOSTILE,
+            "machine": {HOSTILE: HOSTILE},
+            "versions": {HOSTILE: HOSTILE},
+        },
     )
     run = made.read(tmp_path, HOSTILE)
     for policy in run.reports["policies"]["policies"]:

@@ -31,6 +31,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment) 
     per_image.save(tmp_path / "models" / "evaluation" / "val.safetensors", evaluation)
     write_json("models/thresholds.json", results.thresholds().model_dump())
     write_json("models/policies.json", results.policies().model_dump())
+    write_json("models/placement.json", {"exits": ["block1", "block2", "block3"], "head": "pooled"})
     write_json("models/latency.json", {"machine": {"processor": "any"}})
     packed = tmp_path / "data" / "packed"
     packed.mkdir(parents=True)
@@ -57,6 +58,7 @@ def test_writes_the_page_the_card_and_a_folder_to_upload(root: Path, capsys: pyt
     assert {path.name for path in Path("models/hub").iterdir()} == {"README.md", "policies.json", "segment1.tflite"}
     found = read_json("reports/run.json")
     assert found["origin"]["commit"] == "none"
+    assert found["origin"]["exits"] == "after block1, block2, block3; pooled"
     assert found["sha256"] == run.hashes(lambda path: Path(path).read_bytes())
     assert "open it in a browser" in capsys.readouterr().out
 
