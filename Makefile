@@ -101,7 +101,7 @@ photos: $(READY) given-photos
 
 # Of each experiment what changed: its params, the final accuracy, and the p50 row of Table I.
 show: $(READY)
-	$(RUN) dvc exp show --only-changed --drop '^(Created|fp32|int8|exit|within|p(?!50)|.*/|.*(macs|emulated)$$)'
+	$(RUN) dvc exp show --only-changed --drop '^(Created|fp32|int8|exit\d|within|searched|guaranteed|p(?!50)\d|.*/|.*(macs|emulated)$$)'
 
 given-photos:
 	@test -d "$$PHOTOS" || { echo "PHOTOS=/path: a folder that holds annotations/instances_{train,val}.json and \

@@ -48,7 +48,7 @@ def take(page: Path, widths: dict[str, int]) -> None:
             assert end is not None
             shown = view.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": end["y"]})
             with replacing(path) as part:
-                Image.open(io.BytesIO(shown)).convert("RGB").save(part, "PNG", optimize=True)
+                Image.open(io.BytesIO(shown), formats=["PNG"]).convert("RGB").save(part, "PNG", optimize=True)
             view.close()
         browser.close()
 

@@ -63,7 +63,7 @@ def test_classifiers_are_named_in_order() -> None:
         (["stem", "block2"], "no 'stem'"),
         (["block3", "block1"], "must ascend, each block once"),
         (["block2", "block2"], "must ascend, each block once"),
-        (["block2"], r"exits\.channels: 2 values for 1 exits"),
+        (["block2"], r"exits\.channels: 2 values for the 1 exits"),
     ],
 )
 def test_exits_that_do_not_fit(family: Family, exits: list[str], message: str) -> None:

@@ -108,7 +108,7 @@ def test_damaged_files_of_dvcs_own_cost_no_more_than_the_stage_at_hand(twins: Tw
         assert len(finished_stages(twins.killed)) >= 18
         assert not rwlock.exists()
     assert damaged(twins.killed) == []
-    assert Repro(twins.killed).finish() in ([], ["plots"])
+    assert Repro(twins.killed).finish() in ([], ["report"])
     assert files(twins.killed) == before
 
 
