@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from earlyexit.common.files import read_json
-from earlyexit.common.markdown import percent, table, times
+from earlyexit.common.markdown import percent, percent_within, table, times
 from earlyexit.common.vision import v2
 from earlyexit.dataset import open_split
 from earlyexit.evaluation import costs, per_image
@@ -181,7 +181,7 @@ def _kept(thresholds: list[int], logits: np.ndarray, truth: np.ndarray | None, c
 
 
 def _with_interval(found: dict[str, float]) -> str:
-    return f"{percent(found['value'], 1)} ({percent(found['low'], 1)} to {percent(found['high'], 1)})"
+    return percent_within(found["value"], found["low"], found["high"], 1)
 
 
 def _shifted(images: torch.Tensor, shift: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

@@ -22,6 +22,11 @@ def percent(share: float | None, digits: int = 2) -> str:
     return NOTHING if share is None else f"{100 * share:.{digits}f}"
 
 
+def percent_within(value: float, low: float, high: float, digits: int = 2) -> str:
+    """Return a share and its interval in percent, without the sign."""
+    return f"{percent(value, digits)} ({percent(low, digits)} to {percent(high, digits)})"
+
+
 def times(ratio: float | None) -> str:
     """Return a ratio as in 1.54x."""
     return NOTHING if ratio is None else f"{ratio:.2f}x"

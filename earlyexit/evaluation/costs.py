@@ -29,6 +29,11 @@ class Costs:
         return self.baseline / self.mean(shares)
 
 
+def speedups(costs: Mapping[str, Costs], shares: Sequence[float]) -> dict[str, float]:
+    """Return the speedup in each unit, as "speedup_macs" and so on, given the share of images at each classifier."""
+    return {f"speedup_{unit}": cost.speedup(shares) for unit, cost in costs.items()}
+
+
 def macs(segments: Sequence[int], baseline: int) -> Costs:
     """Return multiply-accumulates, from those of each segment."""
     return Costs(baseline, list(accumulate(segments)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from earlyexit.evaluation.costs import Costs
+from earlyexit.evaluation.costs import Costs, speedups
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.evaluation.statistics import Accuracy, accuracy
 from earlyexit.policy import decision
@@ -65,7 +65,7 @@ def curve(evaluation: Evaluation, thresholds: Thresholds, costs: Mapping[str, Co
                 "accuracy_low": found.accuracy.low,
                 "accuracy_high": found.accuracy.high,
                 "early_exit_rate": found.early_exit_rate,
-                **{f"speedup_{unit}": cost.speedup(found.exit_share) for unit, cost in costs.items()},
+                **speedups(costs, found.exit_share),
             }
         )
     return rows

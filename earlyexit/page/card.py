@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from earlyexit.common.markdown import percent, table, thousands, times
+from earlyexit.common.markdown import percent, percent_within, table, thousands, times
 from earlyexit.page.run import Run
 
 _TEMPLATE = Path(__file__).with_name("templates") / "card.md"
@@ -94,4 +94,4 @@ def _groups(run: Run, kind: str, title: str) -> list[str]:
 
 
 def _accuracy(found: dict[str, Any]) -> str:
-    return f"{percent(found['value'], 1)} ({percent(found['low'], 1)} to {percent(found['high'], 1)})"
+    return percent_within(found["value"], found["low"], found["high"], 1)

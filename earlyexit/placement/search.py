@@ -13,7 +13,7 @@ import numpy as np
 from earlyexit.budget.alternatives import Alternatives, ExitCosts, Exits
 from earlyexit.model.candidates import Candidates
 from earlyexit.policy.decision import exit_shares, labels
-from earlyexit.policy.search import NEVER, accuracy_penalty, decided_by, pareto_path, within
+from earlyexit.policy.search import NEVER, accuracy_penalty, allowed, decided_by, pareto_path, within
 
 Unit = Literal["cycles", "macs"]
 STEPS = 50
@@ -76,11 +76,6 @@ class Search:
         """The costs that are minimized."""
         return self.found.cycles if self.unit == "cycles" else self.found.macs
 
-    def fits(self, exits: Exits) -> bool:
-        """Return whether a set is within the budget."""
-        flash, sram = self.found.memory(exits)
-        return flash <= self.budget[0] and sram <= self.budget[1]
-
     def judge(self, exits: Exits) -> ExitSet:
         """Return a set with those thresholds that cost least at the allowed loss."""
         places, costs = list(exits), self.costs.of(exits)
@@ -97,7 +92,7 @@ class Search:
             exit_share=exit_shares(decided_by(margins, best.thresholds), len(costs)),
             flash=flash,
             sram=sram,
-            fits=self.fits(exits),
+            fits=flash <= self.budget[0] and sram <= self.budget[1],
         )
 
     def best(self, size: int) -> tuple[ExitSet | None, ExitSet | None]:
@@ -140,8 +135,7 @@ def searches(
             ranks=ranks(np.abs(logits[..., 1] - logits[..., 0])),
             penalty=accuracy_penalty(answers, candidates.labels),
             accuracy=float(np.mean(answers[-1] == candidates.labels)),
-            # A loss of 0.005 of 1,000 images is 5 of them; the product may be off in the last bit.
-            allowed=loss * len(candidates.labels) + 1e-9,
+            allowed=allowed(loss, len(candidates.labels)),
             budget=budget,
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom
 
-from earlyexit.policy.search import NEVER, Choice, decided_by, pareto_path, risk_penalty
+from earlyexit.policy.search import NEVER, Choice, judged, pareto_path, risk_penalty
 
 _RAISED = 64
 """How far above the safest thresholds of the path the tests begin."""
@@ -66,9 +66,10 @@ def guarantee(
     best = Guarantee([NEVER] * len(margins), len(test), 0)
     if not len(learn):
         return best
-    for thresholds in _sequence(pareto_path(margins[:, learn], penalty[:, learn], costs)):
-        decided = decided_by(margins[:, test], thresholds)
-        failures = int(penalty[:, test][decided, np.arange(len(test))].sum())
+    path = pareto_path(margins[:, learn], penalty[:, learn], costs)
+    tested = margins[:, test], penalty[:, test], costs
+    for thresholds in _sequence(path):
+        failures = judged(*tested, thresholds).penalty
         if binom.cdf(failures, len(test), risk) > delta:
             break
         best = Guarantee(thresholds, len(test), failures)

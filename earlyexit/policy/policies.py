@@ -12,7 +12,7 @@ from earlyexit.common.validation import first_error
 from earlyexit.policy import decision
 from earlyexit.policy.calibration import Calibration
 from earlyexit.policy.guarantee import Guarantee, guarantee, images_needed
-from earlyexit.policy.search import NEVER, Choice, accuracy_penalty, pareto_path, risk_penalty, within
+from earlyexit.policy.search import NEVER, accuracy_penalty, allowed, pareto_path, risk_penalty, within
 from earlyexit.policy.thresholds import Margin, Thresholds
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
@@ -185,7 +185,7 @@ def choose(
         delta=delta,
         policies=[
             *(policy(f"p{p}", "percentile", thresholds.margins[p]) for p in thresholds.table),
-            *(policy(name, "searched", _cheapest(path, loss, n)) for name, loss in searched.items()),
+            *(policy(name, "searched", within(path, allowed(loss, n)).thresholds) for name, loss in searched.items()),
             policy("guaranteed", "guaranteed", promised.thresholds, text=_words(promised, n, truth, risk, delta)),
             *(policy(name, "patience", never, counter=k) for name, k in patient.items() if k <= len(answers)),
         ],
@@ -203,11 +203,6 @@ def load_policies(path: Path | str) -> Policies:
         return Policies.model_validate(read_json(path))
     except ValidationError as error:
         raise ValueError(f"{path}: not a file of policies: {first_error(error)}; rerun the policy stage") from error
-
-
-def _cheapest(path: Sequence[Choice], loss: float, n: int) -> list[int]:
-    # A loss of 0.005 of 1,000 images is 5 of them; the product may be off in the last bit.
-    return within(path, loss * n + 1e-9).thresholds
 
 
 def _words(promised: Guarantee, n: int, truth: np.ndarray | None, risk: float, delta: float) -> dict[str, str]:

@@ -96,6 +96,13 @@ def decided_by(margins: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
     return found
 
 
+def judged(margins: np.ndarray, penalty: np.ndarray, costs: Sequence[float], thresholds: list[int]) -> Choice:
+    """Return a set of thresholds with its penalty and cost; the arguments are those of `pareto_path`."""
+    decided = decided_by(margins, thresholds)
+    total = int(penalty[decided, np.arange(len(decided))].sum())
+    return Choice(thresholds, total, float(np.take(costs, decided).mean()))
+
+
 def within(path: Sequence[Choice], penalty: float) -> Choice:
     """Return the cheapest choice of a path whose penalty is at most `penalty`.
 
@@ -106,6 +113,12 @@ def within(path: Sequence[Choice], penalty: float) -> Choice:
     if not fits:
         raise ValueError(f"no set of thresholds has a penalty of at most {penalty}")
     return fits[-1]
+
+
+def allowed(loss: float, n: int) -> float:
+    """Return how many of `n` images a loss of accuracy is; comparisons with it are safe from rounding."""
+    # A loss of 0.005 of 1,000 images is 5 of them; the product may be off in the last bit.
+    return loss * n + 1e-9
 
 
 def _exact(margins: np.ndarray, penalty: np.ndarray, costs: Sequence[float]) -> list[Choice]:
@@ -225,7 +238,7 @@ def _descended(margins: np.ndarray, penalty: np.ndarray, costs: Sequence[float])
         starts = [best, *(np.array([rng.choice(row) for row in margins]) for _ in range(_STARTS - 1))]
         ends = [_descend(margins, weights, start, visited) for start in starts]
         best = min(ends, key=lambda end: end[1])[0]
-    return _pareto([_judged(margins, penalty, costs, list(thresholds)) for thresholds in sorted(visited, reverse=True)])
+    return _pareto([judged(margins, penalty, costs, list(thresholds)) for thresholds in sorted(visited, reverse=True)])
 
 
 def _descend(
@@ -263,12 +276,6 @@ def _best_threshold(margins: np.ndarray, here: np.ndarray, later: np.ndarray, re
     """
     kept = np.bincount(margins[reaches], (later - here)[reaches], NEVER + 1).cumsum()
     return NEVER - int(kept[::-1].argmin())
-
-
-def _judged(margins: np.ndarray, penalty: np.ndarray, costs: Sequence[float], thresholds: list[int]) -> Choice:
-    decided = decided_by(margins, thresholds)
-    total = int(penalty[decided, np.arange(len(decided))].sum())
-    return Choice(thresholds, total, float(np.take(costs, decided).mean()))
 
 
 def _pareto(choices: Sequence[Choice]) -> list[Choice]:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from earlyexit.common.markdown import percent, table, times
-from earlyexit.evaluation.costs import Costs
-from earlyexit.evaluation.frontier import point
+from earlyexit.common.markdown import percent, percent_within, table, times
+from earlyexit.evaluation.costs import Costs, speedups
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.evaluation.statistics import Accuracy, Difference, accuracy, paired_difference, share
 from earlyexit.policy import decision
@@ -58,18 +57,19 @@ def kept(
             that the two answer differently.
     """
     labels, logits = evaluation.labels, evaluation.int8_early_exit
-    found = point(logits, labels, thresholds, patience)
-    ours, whole = decision.decide(logits, thresholds, patience).labels, decision.labels(logits[-1])
+    decisions = decision.decide(logits, thresholds, patience)
+    ours, whole = decisions.labels, decision.labels(logits[-1])
+    shares = decision.exit_shares(decisions.exits, len(logits))
     loss = paired_difference(whole, ours, labels)
     risk = share((ours != whole) & ((whole == labels) if labelled else True))
     return {
-        **_interval("accuracy", found.accuracy),
+        **_interval("accuracy", accuracy(ours, labels)),
         **_interval("loss", loss),
         **_interval("risk", risk),
-        "early_exit_rate": found.early_exit_rate,
-        "exit_share": found.exit_share,
-        "mean_macs": costs["macs"].mean(found.exit_share),
-        **{f"speedup_{unit}": cost.speedup(found.exit_share) for unit, cost in costs.items()},
+        "early_exit_rate": 1 - shares[-1],
+        "exit_share": shares,
+        "mean_macs": costs["macs"].mean(shares),
+        **speedups(costs, shares),
     }
 
 
@@ -116,16 +116,10 @@ def _cells(policy: Mapping[str, Any]) -> list[str]:
         leaves,
         percent(calibration["loss"]),
         percent(calibration["risk"]),
-        _with_interval(val, "accuracy"),
-        _with_interval(val, "loss"),
-        _with_interval(val, "risk"),
+        *(percent_within(val[key], val[f"{key}_low"], val[f"{key}_high"]) for key in ("accuracy", "loss", "risk")),
         " / ".join(percent(share, 1) for share in val["exit_share"]),
         *(times(val[f"speedup_{unit}"]) for unit in ("macs", "measured", "emulated")),
     ]
-
-
-def _with_interval(val: Mapping[str, Any], name: str) -> str:
-    return f"{percent(val[name])} ({percent(val[f'{name}_low'])} to {percent(val[f'{name}_high'])})"
 
 
 def _interval(name: str, found: Accuracy | Difference) -> dict[str, float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from earlyexit.common.markdown import NOTHING, millions, percent, times
 from earlyexit.common.markdown import table as markdown_table
-from earlyexit.evaluation.costs import Costs
+from earlyexit.evaluation.costs import Costs, speedups
 from earlyexit.evaluation.frontier import Point, fastest_within, point
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.evaluation.statistics import Accuracy, accuracy
@@ -148,7 +148,7 @@ def _cascade(name: str, found: Point, costs: Mapping[str, Costs]) -> dict[str, A
         early_exit_rate=found.early_exit_rate,
         exit_share=found.exit_share,
         mean_macs=costs["macs"].mean(found.exit_share),
-        **{f"speedup_{kind}": cost.speedup(found.exit_share) for kind, cost in costs.items()},
+        **speedups(costs, found.exit_share),
     )
 
 
