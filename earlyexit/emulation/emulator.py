@@ -7,6 +7,7 @@ whether each branch was taken, and from the addresses of loads; memories have no
 import ctypes
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import cache
@@ -132,6 +133,9 @@ class Machine:
         self._functions = _functions(image)
         for address, content in image.loads.items():
             self._flash[address : address + len(content)] = np.frombuffer(content, np.uint8)
+        # Python handles signals in the main thread. There, Ctrl-C during `_describe` would be lost in the callback,
+        # and the block would count as nothing.
+        self._thread = ThreadPoolExecutor(1)
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M4)
         self._map(_pages(image.ram_bytes))
@@ -246,10 +250,15 @@ class Machine:
             raise ValueError(f"{name} is no function of the image")
         failure: UcError | None = None
         self._unknown = None
+        emulation = self._thread.submit(self._uc.emu_start, symbol.address | 1, until, round(self._timeout * 1e6))
         try:
-            self._uc.emu_start(symbol.address | 1, until, round(self._timeout * 1e6))
+            emulation.result()
         except UcError as error:
             failure = error
+        except BaseException:  # Ctrl-C or SIGTERM while this thread waits
+            self._uc.emu_stop()
+            wait([emulation])
+            raise
         _counting().count_left(ctypes.byref(self._counter), until)
         if self._unknown:
             raise ValueError(f"{name}: {self._unknown}") from None

@@ -1,3 +1,5 @@
+import signal
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -117,6 +119,20 @@ def test_measures_the_stack(functions: Image) -> None:
 def test_says_what_goes_wrong(functions: Image, name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Machine(functions, timeout=0.2).call(name, 1)
+
+
+def test_an_interrupt_ends_it_at_once(functions: Image) -> None:
+    machine = Machine(functions)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    begin = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            machine.call("forever")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - begin < 20
+    assert machine.call("mixed", 0, 0) == 0x123456789 >> 3
 
 
 def test_initial_values_are_in_place(functions: Image) -> None:
