@@ -32,16 +32,13 @@ def summarize(tables: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]
 
 def markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
     """Return `summary` as a Markdown table."""
-    exits = max(len(row["exit_share"] or []) for row in summary)
-    shares = [f"Exit {i + 1} (%)" for i in range(exits - 1)] + ["Final (%)"]
-    heads = ["Model Conf.", "Val Acc. (%)", "EE Rate (%)", *shares, "Mean MACs (M)", "Speedup (MACs)"]
-    heads += ["Speedup (measured)", "Speedup (Cortex-M4)"]
+    heads = ["Model Conf.", "Val Acc. (%)", "EE Rate (%)", "Mean MACs (M)", "Speedup (MACs)", "Speedup (measured)"]
+    heads += ["Speedup (Cortex-M4, estimated)"]
     rows = [
         [
             row["configuration"],
             _cell(row["accuracy"], 100),
             _cell(row["early_exit_rate"], 100),
-            *(_cell(share, 100) for share in row["exit_share"] or [None] * exits),
             _cell(row["mean_macs"], 1e-6),
             *(_cell(row[key]) for key in ("speedup_macs", "speedup_measured", "speedup_emulated")),
         ]

@@ -17,7 +17,7 @@ from tests import tiny_network
 CPU = torch.device("cpu")
 SIZE = 16
 AUGMENT = AugmentRecipe(min_crop=0.6, flip=0.5, brightness=0.1, contrast=0.1)
-SETTINGS: dict[str, Any] = {"epochs": 4, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.01}
+SETTINGS: dict[str, Any] = {"epochs": 4, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.01, "average": 0.0}
 BASELINE = BaselineRecipe(**SETTINGS, pretrained=None, small_epochs=0)
 DISJOINT = DisjointRecipe(**SETTINGS, distill=0, temperature=1, augment=False)
 JOINT = JointRecipe(**SETTINGS, distill=0, temperature=1, freeze_norm=False, w_exits=[0.3, 0.3], w_final=1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from earlyexit.training import distributed
+from earlyexit.training.average import Average
 from earlyexit.training.batches import Batch, Batches
 from earlyexit.training.losses import Distillation, weighted_loss
 from earlyexit.training.recipe import Precision, Recipe
@@ -46,7 +47,8 @@ def fit(
         weights: of the loss, one per classifier (Eq. 1).
         distillation: the teacher, if there is one.
         names: of the classifiers.
-        monitor: returns held-out metrics; called after each epoch. They are logged, and nothing is chosen by them.
+        monitor: returns held-out metrics, of averaged weights if the recipe averages; called after each epoch. They
+            are logged, and nothing is chosen by them.
         log: called with each epoch's number, from 1, and its metrics; after an interruption, also for earlier epochs.
         title: section of params.yaml, for the progress bar and messages.
         device: where the model is.
@@ -65,26 +67,29 @@ def fit(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
     scaler = torch.amp.GradScaler("cuda", enabled=precision == "float16")
-    history = unfinished.restore(model, optimizer, scaler) if unfinished else []
+    average = Average(model, recipe.average)
+    history = unfinished.restore(model, optimizer, scaler, average) if unfinished else []
     for epoch, metrics in enumerate(history, 1):
         log(epoch, metrics)
     done = len(history)
     if history and distributed.is_main():
         what = f"going on from epoch {done + 1} of {recipe.epochs}" if done < recipe.epochs else "trained already"
         print(f"{title}: {what}", flush=True)
-    step = Step(distributed.shared(model, weights), weights, distillation, optimizer, scaler, cast)
+    step = Step(distributed.shared(model, weights), weights, distillation, optimizer, scaler, cast, average)
     steps = len(batches)
     with distributed.progress(desc=title, unit="batch", total=recipe.epochs * steps, initial=done * steps) as bar:
         for epoch in range(done + 1, recipe.epochs + 1):
             losses, right, count = _epoch(step, batches, epoch, recipe, bar)
             check_finite(model, losses, epoch, recipe, title, unfinished)
             metrics = {"train/loss": float(losses.sum()) / count, **accuracies("train", names, right, count)}
-            metrics |= monitor()
+            with average.in_place():
+                metrics |= monitor()
             history.append(metrics)
             if unfinished:
-                unfinished.save(model, optimizer, scaler, history)
+                unfinished.save(model, optimizer, scaler, average, history)
             log(epoch, metrics)
             bar.set_postfix({name: f"{metrics[f'train/{name}']:.3f}" for name in names})
+    average.keep()
     return history[-1]
 
 
@@ -131,6 +136,7 @@ class Step:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     cast: torch.autocast
+    average: Average
 
     def __call__(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
         """Return the batch's loss, and how many images each classifier had right; both stay on the device."""
@@ -148,6 +154,7 @@ class Step:
         self.scaler.scale(loss * distributed.processes()).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.average.update()
         return loss.detach(), torch.stack([(z.detach().argmax(1) == labels).sum() for z in logits])
 
 

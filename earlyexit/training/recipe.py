@@ -33,13 +33,17 @@ class AugmentRecipe(Strict):
 class Recipe(Strict):
     """AdamW under a one-cycle schedule; 0 epochs leave the network as it is.
 
-    The weights of the last epoch are kept, so nothing is chosen on held-out images.
+    The weights of the end are kept, so nothing is chosen on held-out images.
+
+    Attributes:
+        average: decay of the moving average of the weights that is kept; 0: the last step's weights are.
     """
 
     epochs: Epochs
     batch_size: Annotated[Images, Field(ge=2)]
     learning_rate: Positive
     weight_decay: NonNegative
+    average: Annotated[float, Field(ge=0, lt=1)]
 
 
 class BaselineRecipe(Recipe):

@@ -19,6 +19,7 @@ from earlyexit.common.files import replacing, write_json
 from earlyexit.dataset import PackedSplit
 from earlyexit.model.architecture import Strict
 from earlyexit.training import distributed
+from earlyexit.training.average import Average
 
 # Folders and modules of earlyexit/ that determine what a training computes.
 CODE = ("training", "model", "dataset.py", "task.py", "common/pixels.py", "common/vision.py")
@@ -52,7 +53,7 @@ class Unfinished:
         self.folder, self.title, self.fingerprint, self.device = folder, title, fingerprint, device
 
     def restore(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, average: Average
     ) -> list[Metrics]:
         """Restore the arguments and the random generators to the saved state; return the metrics of each epoch so far.
 
@@ -70,6 +71,7 @@ class Unfinished:
             return []
         facts, tensors = Facts.model_validate_json(facts_bytes), from_bytes(tensor_bytes)
         model.load_state_dict(_group(tensors, "model"))
+        average.load_state_dict(_group(tensors, "average"))
         for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
             for name, value in _group(tensors, f"optimizer/{index}").items():
                 # As the optimizer makes it: a scalar, or a tensor with the memory layout of its parameter.
@@ -88,6 +90,7 @@ class Unfinished:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
+        average: Average,
         history: list[Metrics],
     ) -> None:
         """Write the state after the last epoch of `history`, completely or not at all; only the main process writes.
@@ -98,6 +101,7 @@ class Unfinished:
         if not distributed.is_main():
             return
         tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in average.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
         tensors["random/cpu"] = torch.get_rng_state()

@@ -34,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "all": {"recipe": RECIPE | TAUGHT | {"freeze_norm": True}, "augment": AUGMENT},
     "bfloat16, one exit untrained": {"precision": "bfloat16", "weights": [0.0, 0.3, 1.0]},
+    "averaged": {"recipe": RECIPE | {"average": 0.9}},
     "exits": {"stage": "disjoint"},
     "exits, all": {"recipe": RECIPE | TAUGHT, "augment": AUGMENT, "stage": "disjoint"},
     "growing": {"recipe": RECIPE | {"small_epochs": 2}, "augment": AUGMENT, "stage": "baseline"},

@@ -91,9 +91,11 @@ def draw(seed: int, split: str, index: int) -> Scene:
         dice = Dice(*key, 2, attempt)
         plan = _lay_out(dice)
         _fill(plan, dice, with_person=with_person)
-        canvas, leading = _paint(plan, dice)
+        canvas = _paint(plan, dice)
+        if canvas is None:
+            continue
         objects = _seen(canvas, plan.items)
-        if leading and _honest(objects, canvas, with_person=with_person):
+        if _honest(objects, canvas, with_person=with_person):
             return Scene(photograph(canvas, Dice(*key, 3)), objects, quality)
     raise RuntimeError(f"scene {index} of {split}, seed {seed}: nothing drawn in {_ATTEMPTS} attempts is fit")
 
@@ -181,14 +183,14 @@ def _table(plan: _Plan, things: Iterable[Thing]) -> list[tuple[Thing, float]]:
     return [(thing, thing.indoors if plan.indoors else thing.outdoors) for thing in things]
 
 
-def _paint(plan: _Plan, dice: Dice) -> tuple[Canvas, bool]:
-    """Draw the plan; also say whether the leading object stays visible enough."""
+def _paint(plan: _Plan, dice: Dice) -> Canvas | None:
+    """Draw the plan; return None as soon as too little of the leading object is visible."""
     canvas = Canvas(plan.width, plan.height, plan.light)
     draw_background(canvas, Dice(dice.whole(0, 1 << 40)), plan.horizon, indoors=plan.indoors)
     if plan.haze:
         canvas.blur(plan.haze)
     canvas.fade(plan.contrast)
-    whole, lead = 0, 0
+    lead, least = 0, 0.0
     for owner, item in enumerate(plan.items, 1):
         canvas.owner = owner
         tall = item.size * (1.0 if item.thing is None else item.thing.height)
@@ -196,16 +198,17 @@ def _paint(plan: _Plan, dice: Dice) -> tuple[Canvas, bool]:
         canvas.shadow(item.x + shift, item.y, 0.35 * item.size + abs(shift), 0.07 * item.size, 0.5)
         paint = draw_person if item.thing is None else item.thing.draw
         paint(canvas, Dice(item.key), item.x, item.y, item.size)
+        if not (item.leading or lead):
+            continue
+        seen = canvas.visible()(lead or owner)
+        pixels = seen.pixels if seen else 0
         if item.leading:
             lead = owner
-            drawn = canvas.visible()(owner)
-            whole = drawn.pixels if drawn else 0
-    seen = canvas.visible()(lead)
-    if seen is None:
-        return canvas, False
-    scale = SUPERSAMPLE**2
-    fit = seen.pixels >= settings.MIN_VISIBLE * whole and seen.pixels >= settings.MIN_PIXELS * scale
-    return canvas, fit and seen.pixels >= settings.GAP[1] * plan.width * plan.height
+            smallest = max(settings.MIN_PIXELS * SUPERSAMPLE**2, settings.GAP[1] * plan.width * plan.height)
+            least = max(settings.MIN_VISIBLE * pixels, smallest)
+        if pixels < least:
+            return None
+    return canvas
 
 
 def _seen(canvas: Canvas, items: list[_Item]) -> list[Seen]:

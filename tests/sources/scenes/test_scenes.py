@@ -91,13 +91,16 @@ def test_the_area_is_what_a_tree_in_front_leaves_of_a_person() -> None:
     tree = next(thing for thing in THINGS if thing.category == "tree")
     person = _Item(None, 200, 300, 200, leading=True, key=5)
     plan.items = [person]
-    alone = _seen(_paint(plan, Dice(1))[0], plan.items)
-    plan.items = [person, _Item(tree, 205, 310, 120, key=6)]
-    canvas, _ = _paint(plan, Dice(1))
+    alone = _paint(plan, Dice(1))
+    assert alone is not None
+    (whole,) = _seen(alone, plan.items)
+    plan.items = [person, _Item(tree, 205, 310, 30, key=6)]
+    canvas = _paint(plan, Dice(1))
+    assert canvas is not None
     behind, front = _seen(canvas, plan.items)
     assert (behind.category, front.category) == ("person", tree.category)
     assert behind.area == (canvas.pixels[..., 3] == 1).sum() / SUPERSAMPLE**2
-    assert 0 < behind.area < alone[0].area
+    assert 0 < behind.area < whole.area
 
 
 def test_pictures_are_as_the_settings_say() -> None:
