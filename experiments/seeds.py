@@ -108,12 +108,10 @@ def main() -> None:
 
 
 def _row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    shares = [row["exit_share"] for row in rows]
     return {
         "configuration": rows[0]["configuration"],
         "n": rows[0]["n"],
         **{key: _spread([row[key] for row in rows]) for key in CELLS},
-        "exit_share": [_spread(values) for values in zip(*shares, strict=True)] if None not in shares else None,
     }
 
 

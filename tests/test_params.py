@@ -314,6 +314,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "baseline.batch_size": [1],
     "baseline.learning_rate": [0, -0.1],
     "joint.weight_decay": [-1],
+    "joint.average": [-0.1, 1],
     "joint.w_exits": [[], -0.3, [0.3, 0.3, -0.3], [0.3, 0.3, "0.3"]],
     "export.tolerance": [0],
     "ptq.quantizer": ["onnx"],
@@ -387,7 +388,7 @@ def test_out_of_range(tmp_path: Path, leaf: str) -> None:
             "firmware.policy: no policy patience5; there are p50, p75, p95, searched_0, searched_0.005, searched_0.01, "
             "searched_0.02, guaranteed, patience3$",
         ),
-        ({"baseline.small_epochs": 18}, "baseline: small_epochs: 18 must be less than epochs"),
+        ({"baseline.small_epochs": 9}, "baseline: small_epochs: 9 must be less than epochs"),
         ({"baseline.epochs": 0}, "baseline: epochs: 0 leaves random weights; give baseline.pretrained"),
     ],
 )
@@ -398,7 +399,7 @@ def test_params_that_do_not_fit_each_other(tmp_path: Path, changes: dict[str, An
 
 @pytest.mark.parametrize("spelling", ["1e-3", "1E-3", "1.0e-3", "0.001", "+1e-3"])
 def test_numbers_are_yaml_1_2(tmp_path: Path, spelling: str) -> None:
-    text = SOURCE.read_text(encoding="utf-8").replace("learning_rate: 0.004", f"learning_rate: {spelling}")
+    text = SOURCE.read_text(encoding="utf-8").replace("learning_rate: 0.014", f"learning_rate: {spelling}")
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")
     assert load(path).baseline.learning_rate == 0.001

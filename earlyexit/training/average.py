@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 class Average:
     """An exponential moving average of a model's weights and batch norm statistics (Polyak and Juditsky, 1992).
@@ -53,7 +55,7 @@ class Average:
             self._averaged.load_state_dict(state)
 
     @torch.no_grad()
-    def _step(self, averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    def _step(self, averaged: _Tensors, current: _Tensors, count: Tensor | int) -> None:
         assert self._averaged is not None
         n = int(self._averaged.n_averaged)  # the same number as `count`, which is on the GPU
         decay = min(self._decay, (1 + n) / (10 + n))

@@ -110,11 +110,10 @@ def test_seeds_become_mean_and_deviation(project: Path, monkeypatch: pytest.Monk
     assert written["seeds"] == [2, 4]
     fp32, _, early = written["rows"]
     assert fp32["accuracy"] == pytest.approx({"mean": 0.83, "sd": statistics.stdev([0.82, 0.84])})
-    assert fp32["speedup_macs"] is fp32["exit_share"] is None
+    assert fp32["speedup_macs"] is None
     assert early["speedup_measured"] == pytest.approx({"mean": 1.8, "sd": statistics.stdev([1.7, 1.9])})
-    assert early["exit_share"] == [{"mean": 0.5, "sd": 0}] * 2
     text = (project / "reports/sweeps/trial.md").read_text()
-    assert "| fp32 | 83.00 ± 1.41 | - | - | - | - | - | - | - |" in text
+    assert "| fp32 | 83.00 ± 1.41 | - | - | - | - | - |" in text
     assert "over 2 seeds (2, 4); n = 100" in text
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
