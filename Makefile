@@ -101,10 +101,11 @@ photos: $(READY) given-photos
 	$(RUN) python -m experiments.collect photos reports/photos
 
 # In this folder, not in a copy that DVC removes when it is interrupted: the download and the trainings go on from there.
+# OMP_WAIT_POLICY: threads that wait for each other sleep; by default they spin, which slows down all where others work.
 vww: $(READY)
 	$(RUN) python -m experiments.mend
 	$(FORGET)
-	$(RUN) dvc exp run --name vww $$($(RUN) python -m experiments.vww) $(ARGS)
+	OMP_WAIT_POLICY=passive $(RUN) dvc exp run --name vww $$($(RUN) python -m experiments.vww) $(ARGS)
 	$(RUN) python -m experiments.collect vww reports/vww
 
 # Of each experiment what changed: its params, the final accuracy, and the p50 row of Table I.

@@ -19,15 +19,15 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ruamel.yaml import YAML
 
-from benchmarks.memory import resident
+from benchmarks.usage import usage
 from earlyexit.common.files import read_json, write_json
 from earlyexit.common.markdown import NOTHING, bold, table, thousands
 from earlyexit.evaluation import latency
@@ -47,77 +47,107 @@ OFFICIAL = sum(remote.size or 0 for remote in coco2014.remotes("http://x", "http
 PICTURES = 300
 ONE_EPOCH = ("baseline.epochs=2", "baseline.small_epochs=1", "disjoint.epochs=1", "joint.epochs=1")
 """One epoch of each kind: the baseline's first is at the smaller resolution."""
-INTERVAL = 0.2  # seconds between two looks
+INTERVAL = 0.5  # seconds between two looks
 
 
-@dataclass
+class Spent(NamedTuple):
+    """Seconds of time, and of CPU."""
+
+    seconds: float
+    cpu: float
+
+    def until(self, later: "Spent") -> "Spent":
+        """Return what was spent from this moment to a later one."""
+        return Spent(later.seconds - self.seconds, later.cpu - self.cpu)
+
+    def plus(self, count: int, each: "Spent") -> "Spent":
+        """Return the sum with so many of another."""
+        return Spent(self.seconds + count * each.seconds, self.cpu + count * each.cpu)
+
+
+@dataclass(frozen=True)
 class Measured:
     """A stage as it ran.
 
     Attributes:
         stage: its name.
-        seconds: from its begin to the next stage's, so with DVC's work on its outputs.
+        spent: from its begin to the next stage's, so with DVC's work on its outputs.
         memory: largest sum of the resident sets of DVC and all processes below it, in bytes.
         disk: what the project's folder grew by, with DVC's cache, in bytes.
-        epochs: seconds of each epoch, in order; empty if it trains nothing.
+        epochs: each epoch's part of `spent`, in order; empty if the stage trains nothing.
         load: mean load of the machine, over one minute each.
     """
 
     stage: str
-    seconds: float = 0.0
-    memory: int = 0
-    disk: int = 0
-    epochs: list[float] = field(default_factory=list)
-    load: float = 0.0
+    spent: Spent
+    memory: int
+    disk: int
+    epochs: list[Spent]
+    load: float
+
+    @classmethod
+    def read(cls, entry: dict[str, Any]) -> "Measured":
+        """Return what `asdict` made JSON of."""
+        return cls(**entry | {"spent": Spent(*entry["spent"]), "epochs": [Spent(*one) for one in entry["epochs"]]})
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage of the recipe costs: seconds, bytes of memory and of disk; whether that was measured or computed."""
+    """What a stage of the recipe costs, in seconds and bytes, and whether that was measured or computed."""
 
     stage: str
     basis: str
-    seconds: float
+    spent: Spent
     memory: int
     disk: int
 
 
 class Watch:
-    """Looks at a stage of `dvc repro` while it runs: at its memory, and for the ends of its epochs."""
+    """Looks at a stage of `dvc repro` while it runs: at what it uses, and for the ends of its epochs."""
 
     def __init__(self, stage: str, repro: Repro) -> None:
         self.stage, self.repro = stage, repro
-        self.begin = time.time()
         self.disk = disk_used(repro.folder)
-        self.memory = 0
-        self.loads: list[float] = []
-        self.epochs_from: float | None = None
-        self.ends: list[float] = []
+        self.memory, self.cpu = usage(repro.process.pid)
+        self.begin = self._now()
+        self.loads = [os.getloadavg()[0]]
+        self.marks: list[Spent] = []  # begin of the first epoch, ends of all
+        self.saved = 0.0
 
     def look(self) -> None:
         """Look once."""
-        self.memory = max(self.memory, resident(self.repro.process.pid))
+        memory, self.cpu = usage(self.repro.process.pid)
+        self.memory = max(self.memory, memory)
         self.loads.append(os.getloadavg()[0])
-        if self.epochs_from is None and re.search(rf"\b{self.stage}: +0%", self.repro.output()):
-            self.epochs_from = time.time()
-        with suppress(FileNotFoundError):
-            saved = (self.repro.folder / "models/.unfinished" / self.stage / "state.json").stat().st_mtime
-            if saved > self.begin and saved not in self.ends:
-                self.ends.append(saved)
+        if not self.marks:
+            if re.search(rf"\b{self.stage}: +0%", self.repro.output()):
+                self.marks.append(self._now())
+        elif self._saved() > self.saved:
+            self.saved = self._saved()
+            self.marks.append(self._now())
 
     def end(self, epochs: int) -> Measured:
         """Return what was seen of a stage that trains for so many epochs."""
-        end = time.time()
-        ends = [*self.ends, end][:epochs]  # The last state may be removed before it is seen.
-        times = [self.epochs_from or self.begin, *ends]
+        end = self._now()
+        # The state after the last epoch may have been removed before it was seen.
+        marks = [*self.marks, end][: epochs + 1]
         return Measured(
             stage=self.stage,
-            seconds=end - self.begin,
+            spent=self.begin.until(end),
             memory=self.memory,
             disk=disk_used(self.repro.folder) - self.disk,
-            epochs=[b - a for a, b in pairwise(times)],
-            load=statistics.fmean(self.loads) if self.loads else 0.0,
+            epochs=[a.until(b) for a, b in pairwise(marks)] if epochs else [],
+            load=statistics.fmean(self.loads),
         )
+
+    def _now(self) -> Spent:
+        return Spent(time.time(), self.cpu)
+
+    def _saved(self) -> float:
+        """Return when the state after an epoch was last written."""
+        with suppress(FileNotFoundError):
+            return (self.repro.folder / "models/.unfinished" / self.stage / "state.json").stat().st_mtime
+        return 0.0
 
 
 def watched(repro: Repro, epochs: dict[str, int]) -> Iterator[Measured]:
@@ -167,27 +197,27 @@ def cost(measured: Measured, epochs: Sequence[tuple[int, str]], downloaded: int)
         epochs: how many epochs of each kind the recipe has; empty if the stage trains nothing.
         downloaded: bytes of the archives; time and disk of `download` are scaled to those of COCO's own.
     """
+    spent, disk, basis = measured.spent, measured.disk, "measured"
     if measured.stage == "download" and downloaded != OFFICIAL:
-        basis = f"computed for {_gb(OFFICIAL)} GB from measured {_gb(downloaded)} GB"
         factor = OFFICIAL / downloaded
-        return Cost("download", basis, factor * measured.seconds, measured.memory, round(factor * measured.disk))
-    seconds = measured.seconds
+        spent, disk = Spent(factor * spent.seconds, factor * spent.cpu), round(factor * disk)
+        basis = f"computed for {_gb(OFFICIAL)} GB from measured {_gb(downloaded)} GB"
     for (count, _), one in zip(epochs, measured.epochs, strict=True):
-        seconds += (count - 1) * one
-    parts = [
-        f"{count} {kind}, computed from a measured one ({one:.0f} s)"
-        for (count, kind), one in zip(epochs, measured.epochs, strict=True)
-    ]
-    return Cost(measured.stage, "; ".join(parts) or "measured", seconds, measured.memory, measured.disk)
+        spent = spent.plus(count - 1, one)
+    if epochs:
+        basis = ", ".join(f"{count} {kind}" for count, kind in epochs) + ", computed from a measured one"
+    return Cost(measured.stage, basis, spent, measured.memory, disk)
 
 
 def markdown(costs: Sequence[Cost], notes: Sequence[str]) -> str:
     """Return the costs as a Markdown table with their sum."""
-    rows = [[c.stage, c.basis, thousands(round(c.seconds)), _gb(c.memory), _gb(c.disk)] for c in costs]
-    seconds = sum(c.seconds for c in costs)
-    total = ["all", "sum; of memory the largest", f"{thousands(round(seconds))} ({seconds / 3600:.1f} h)"]
+    rows = [
+        [c.stage, c.basis, *(thousands(round(value)) for value in c.spent), _gb(c.memory), _gb(c.disk)] for c in costs
+    ]
+    sums = [sum(values) for values in zip(*(c.spent for c in costs), strict=True)]
+    total = ["all", "sum; of memory the largest", *(f"{thousands(round(s))} ({s / 3600:.1f} h)" for s in sums)]
     total += [_gb(max(c.memory for c in costs)), _gb(sum(c.disk for c in costs))]
-    heads = ["Stage", "Measured or computed", "Seconds", "Memory (GB)", "Disk (GB)"]
+    heads = ["Stage", "Measured or computed", "Seconds", "CPU seconds", "Memory (GB)", "Disk (GB)"]
     return "\n".join([*table(heads, [*rows, [bold(cell) for cell in total]], labels=2), "", *notes]) + "\n"
 
 
@@ -220,12 +250,13 @@ def measure(folder: Path, members: int, port: int, *, go_on: bool) -> tuple[list
     params = overridden(load(), [*RECIPE, *ONE_EPOCH, *changes, sums])
     measured: list[Measured] = []
     if go_on:
-        measured = [Measured(**entry) for entry in read_json(kept)]
+        measured = [Measured.read(entry) for entry in read_json(kept)]
         shutil.rmtree(project / "models/.unfinished", ignore_errors=True)  # An epoch is measured whole.
     else:
         shutil.rmtree(project, ignore_errors=True)
         kept.unlink(missing_ok=True)
         write_project(project, params)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `make vww` does
     epochs = {stage: sum(count for count, _ in kinds) for stage, kinds in kinds_of_epochs(params).items()}
     with serving(served, port=port):
         repro = Repro(project)
@@ -234,7 +265,8 @@ def measure(folder: Path, members: int, port: int, *, go_on: bool) -> tuple[list
                 measured.append(one)
                 write_json(kept, [asdict(entry) for entry in measured])
                 print(
-                    f"{one.stage}: {one.seconds:.0f} s, {_gb(one.memory)} GB of memory, load {one.load:.1f}", flush=True
+                    f"{one.stage}: {one.spent.seconds:.0f} s, {_gb(one.memory)} GB of memory, load {one.load:.1f}",
+                    flush=True,
                 )
         finally:
             if repro.process.poll() is None:
@@ -263,12 +295,12 @@ def main() -> None:
         "features_bytes": features_bytes(params, images["train"]),
         "threads": params.train.threads,
         "cores": len(os.sched_getaffinity(0)),
-        "load": sum(one.load * one.seconds for one in measured) / sum(one.seconds for one in measured),
+        "load": statistics.fmean([one.load for one in measured], [one.spent.seconds for one in measured]),
         "processor": latency.machine()["processor"],
     }
     text = markdown(costs, _notes(facts))
     if chosen.members == MEMBERS:
-        content = {**facts, "costs": [vars(c) for c in costs], "measured": [asdict(one) for one in measured]}
+        content = {**facts, "costs": [asdict(one) for one in costs], "measured": [asdict(one) for one in measured]}
         save("full_scale", content, text)
     else:
         print(text)
@@ -278,15 +310,16 @@ def _notes(facts: dict[str, Any]) -> list[str]:
     listed = ", ".join(f"{split} {thousands(count)}" for split, count in facts["images"].items())
     return [
         f"{facts['cores']} cores ({facts['processor']}), {facts['threads']} threads. Mean load of the machine during "
-        f"the measurement: {facts['load']:.1f}; above {facts['cores']}, other programs slowed it down.",
+        f"the measurement: {facts['load']:.1f}. Above {facts['cores']}, other programs slowed it down: the seconds are "
+        "upper bounds then. CPU seconds hardly depend on the load.",
         "",
         f"Generated archives of as many photographs as COCO's ({listed}), 640 x 480 pixels, "
-        f"{facts['picture_bytes'] / 1000:.0f} kB each, from a server on the same machine: the time that a network takes "
-        "comes on top.",
+        f"{facts['picture_bytes'] / 1000:.0f} kB each, from a server on the same machine: the time that a network "
+        "takes comes on top.",
         "",
         "Memory: the largest sum of the resident sets of DVC and all processes below it, with the mapped pages of "
-        f"data/packed. `disjoint` holds {_gb(facts['features_bytes'])} GB of features in it. Disk: what the folder grew "
-        "by, with DVC's cache.",
+        f"data/packed. `disjoint` holds {_gb(facts['features_bytes'])} GB of features in it. Disk: what the folder "
+        "grew by, with DVC's cache.",
     ]
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.memory import resident
+from benchmarks.usage import usage
 from earlyexit.common import pool
 from earlyexit.packing.decode import decode
 from earlyexit.params import DataParams, load
@@ -58,7 +58,7 @@ class Peak:
 
     def _watch(self) -> None:
         while not self._over.wait(0.1):
-            self.bytes = max(self.bytes, resident(os.getpid()))
+            self.bytes = max(self.bytes, usage(os.getpid()).memory)
 
 
 def bare(raw: Path, data: DataParams, workers: int) -> float:
