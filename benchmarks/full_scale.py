@@ -284,7 +284,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8614, help="of the server on this machine (default: %(default)s)")
     parser.add_argument("--go-on", action="store_true", help="go on after an interruption")
     chosen = parser.parse_args()
-    measured, downloaded, counts = measure(chosen.folder, chosen.members, chosen.port, go_on=chosen.go_on)
+    try:
+        measured, downloaded, counts = measure(chosen.folder, chosen.members, chosen.port, go_on=chosen.go_on)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
     params = overridden(load(), RECIPE)
     kinds = kinds_of_epochs(params)
     costs = [cost(one, kinds.get(one.stage, []), downloaded) for one in measured]
