@@ -236,8 +236,22 @@ def write_project(folder: Path, params: Params) -> None:
     miniature.commit(folder)
 
 
-def measure(folder: Path, members: int, port: int, *, go_on: bool) -> tuple[list[Measured], int, dict[str, Any]]:
-    """Return the stages as they ran in `folder`, the bytes that were downloaded, and the packed splits' counts."""
+def measure(
+    folder: Path, params: Params, members: int, port: int, *, go_on: bool
+) -> tuple[list[Measured], int, dict[str, Any]]:
+    """Return the stages as they ran in `folder`, the bytes that were downloaded, and the packed splits' counts.
+
+    Args:
+        folder: for archives, the copy of the project, and what was measured so far.
+        params: of the recipe.
+        members: photographs in the archives.
+        port: of the server.
+        go_on: whether to go on with the copy in `folder`.
+
+    Raises:
+        RuntimeError: a stage failed; holds the end of its output.
+        OSError: the port is in use, or the disk is full.
+    """
     served, project, kept = folder / f"served-{members}", folder / "project", folder / "measured.json"
     if not served.exists():
         workers = len(os.sched_getaffinity(0))
@@ -247,7 +261,7 @@ def measure(folder: Path, members: int, port: int, *, go_on: bool) -> tuple[list
     url = f"http://127.0.0.1:{port}"
     changes = (f"data.coco_url={url}", f"data.minival_url={url}/{coco2014.MINIVAL}")
     sums = f"data.checksums={(served / official_layout.SUMS).resolve()}"
-    params = overridden(load(), [*RECIPE, *ONE_EPOCH, *changes, sums])
+    run = overridden(params, [*ONE_EPOCH, *changes, sums])
     measured: list[Measured] = []
     if go_on:
         measured = [Measured.read(entry) for entry in read_json(kept)]
@@ -255,9 +269,9 @@ def measure(folder: Path, members: int, port: int, *, go_on: bool) -> tuple[list
     else:
         shutil.rmtree(project, ignore_errors=True)
         kept.unlink(missing_ok=True)
-        write_project(project, params)
+        write_project(project, run)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `make vww` does
-    epochs = {stage: sum(count for count, _ in kinds) for stage, kinds in kinds_of_epochs(params).items()}
+    epochs = {stage: sum(count for count, _ in kinds) for stage, kinds in kinds_of_epochs(run).items()}
     with serving(served, port=port):
         repro = Repro(project)
         try:
@@ -285,14 +299,15 @@ def main() -> None:
     parser.add_argument("--go-on", action="store_true", help="go on after an interruption")
     chosen = parser.parse_args()
     try:
-        measured, downloaded, counts = measure(chosen.folder, chosen.members, chosen.port, go_on=chosen.go_on)
+        params = overridden(load(), RECIPE)
+        measured, downloaded, counts = measure(chosen.folder, params, chosen.members, chosen.port, go_on=chosen.go_on)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
-    params = overridden(load(), RECIPE)
     kinds = kinds_of_epochs(params)
     costs = [cost(one, kinds.get(one.stage, []), downloaded) for one in measured]
     images = {split: counts[split]["images"] for split in ("train", "calibration", "val")}
     facts = {
+        "members": chosen.members,
         "images": images,
         "picture_bytes": downloaded // chosen.members,
         "features_bytes": features_bytes(params, images["train"]),
@@ -314,9 +329,10 @@ def _notes(facts: dict[str, Any]) -> list[str]:
     return [
         f"{facts['cores']} cores ({facts['processor']}), {facts['threads']} threads. Mean load of the machine during "
         f"the measurement: {facts['load']:.1f}. Above {facts['cores']}, other programs slowed it down: the seconds are "
-        "upper bounds then. CPU seconds hardly depend on the load.",
+        "upper bounds then. CPU seconds, of all threads together, hardly depend on the load. Two cores that nothing "
+        "else uses take between half and all of them, waits for disk and network apart.",
         "",
-        f"Generated archives of as many photographs as COCO's ({listed}), 640 x 480 pixels, "
+        f"Generated archives of {thousands(facts['members'])} photographs ({listed}), 640 x 480 pixels, "
         f"{facts['picture_bytes'] / 1000:.0f} kB each, from a server on the same machine: the time that a network "
         "takes comes on top.",
         "",

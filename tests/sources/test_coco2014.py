@@ -427,9 +427,9 @@ def test_one_picture_for_many_members(tmp_path: Path, raw: Path) -> None:
     ]
     assert len(set(contents)) == 60
     assert len({content[:-4] for content in contents}) == 5
-    found = coco.read_instances(layout.annotations_path(raw, "train")).photographs
+    found = coco.read_instances(layout.annotations_path(raw, "train"), "area").photographs
     assert {(photograph.width, photograph.height) for photograph in found} == {(640, 480)}
-    labelled = [photograph.person_share > 0 for photograph in found]
+    labelled = [photograph.area_share > 0 for photograph in found]
     assert 0 < sum(labelled) < len(labelled)
     with zipfile.ZipFile(downloads / coco2014.ANNOTATIONS) as archive:
         listed = json.loads(archive.read("annotations/instances_train2014.json"))["annotations"]
