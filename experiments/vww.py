@@ -7,9 +7,9 @@ benchmarks.full_scale measures what it costs.
 
 RECIPE = (
     "data.source=coco2014",
-    # About 5,800 photographs. The accuracy on them has a 95 % interval of 1.3 points to either side, at most.
+    # About 6,000 photographs. The accuracy on them has a 95 % interval of 1.3 points to either side, at most.
     "data.calibration_share=0.05",
-    # Epochs are what two cores can do in less than five hours. Twice the batch of params.yaml, as there are enough steps.
+    # Epochs that two cores can do in less than five hours. Twice the batch of params.yaml, as there are enough steps.
     # None of it was tuned on these photographs.
     "baseline.epochs=45",
     "baseline.small_epochs=30",
