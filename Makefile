@@ -3,6 +3,7 @@
 # make seeds, positions, placement, quantizers        sweeps of the default network: reports/sweeps/*.md
 # make promises       how often the guaranteed policy's promise is broken, on the run in this folder
 # make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: docs/pretrained.md
+# make vww     all of Visual Wake Words: docs/data.md; other params: make vww ARGS='-S joint.w_final=0.5'
 # make readme  the generated blocks of README.md and docs/*.md, from reports/
 # make clean   removes the environment, data, models and caches of tools
 # VENV=/path   use or make the environment elsewhere
@@ -18,7 +19,7 @@ MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme promises seeds positions placement quantizers regimes photos show given-photos
+.PHONY: repro test lint clean readme promises seeds positions placement quantizers regimes photos vww show given-photos
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -98,6 +99,14 @@ photos: $(READY) given-photos
 	$(FORGET)
 	$(RUN) dvc exp run --temp $(SWEEP) --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
 	$(RUN) python -m experiments.collect photos reports/photos
+
+# In this folder, not in a copy that DVC removes when it is interrupted: the download and the trainings go on from there.
+# OMP_WAIT_POLICY: threads that wait for each other sleep; by default they spin, which slows down all where others work.
+vww: $(READY)
+	$(RUN) python -m experiments.mend
+	$(FORGET)
+	OMP_WAIT_POLICY=passive $(RUN) dvc exp run --name vww $$($(RUN) python -m experiments.vww) $(ARGS)
+	$(RUN) python -m experiments.collect vww reports/vww
 
 # Of each experiment what changed: its params, the final accuracy, and the p50 row of Table I.
 show: $(READY)

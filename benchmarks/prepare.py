@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks.usage import usage
 from earlyexit.common import pool
 from earlyexit.packing.decode import decode
 from earlyexit.params import DataParams, load
@@ -34,12 +35,11 @@ GOAL = 0.7
 PASSES = 3
 
 _CHUNK = 256
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _WIDTH, _HEIGHT = 320, 240
 
 
 class Peak:
-    """The largest sum of the resident sets of this process and its children, in bytes, sampled 50 times a second."""
+    """The largest sum of the resident sets of this process and its children, in bytes, sampled 10 times a second."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -57,8 +57,8 @@ class Peak:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(0.02):
-            self.bytes = max(self.bytes, sum(map(_resident, _family(os.getpid()))))
+        while not self._over.wait(0.1):
+            self.bytes = max(self.bytes, usage(os.getpid()).memory)
 
 
 def bare(raw: Path, data: DataParams, workers: int) -> float:
@@ -156,23 +156,6 @@ def _jpeg(seed: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((_WIDTH, _HEIGHT)).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
-
-
-def _family(process: int) -> list[int]:
-    """Return a process and all below it."""
-    try:
-        tasks = list(Path(f"/proc/{process}/task").iterdir())
-        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:  # It has ended.
-        return []
-    return [process, *(below for child in children for below in _family(child))]
-
-
-def _resident(process: int) -> int:
-    try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE
-    except OSError:
-        return 0
 
 
 if __name__ == "__main__":

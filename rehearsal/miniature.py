@@ -53,10 +53,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
 
 def make(folder: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path:
     """Copy the project into a Git repository in `folder`, with the params of `MINIATURE` and `changes`, by section."""
-    for name in tracked():
-        if not name.startswith(("tests/", "reports/")) and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    copy(folder)
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load(folder / "params.yaml")
     for section, values in [*MINIATURE.items(), *(changes or {}).items()]:
@@ -64,6 +61,14 @@ def make(folder: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path
     yaml.dump(params, folder / "params.yaml")
     commit(folder)
     return folder
+
+
+def copy(folder: Path) -> None:
+    """Copy the project's files into `folder`, without tests and what a run wrote."""
+    for name in tracked():
+        if not name.startswith(("tests/", "reports/")) and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
 
 
 def tracked() -> list[str]:

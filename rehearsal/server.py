@@ -109,10 +109,13 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(folder: Path, *faults: Fault, then: Fault | None = None) -> Iterator[Server]:
-    """Serve a folder in a thread: the first answers have `faults`, in this order, and all later ones `then`."""
+def serving(folder: Path, *faults: Fault, then: Fault | None = None, port: int = 0) -> Iterator[Server]:
+    """Serve a folder in a thread: the first answers have `faults`, in this order, and all later ones `then`.
+
+    The port is any free one if it is 0.
+    """
     left = iter(faults)
-    server = Server(folder, lambda _: next(left, then or Fault()))
+    server = Server(folder, lambda _: next(left, then or Fault()), port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -1,10 +1,10 @@
 """Shuffled training batches: of images, or of the features that a frozen backbone computes from them."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from earlyexit.dataset import PackedSplit
 from earlyexit.model.inference import BATCH, normalized_batches
 from earlyexit.model.network import EarlyExitNetwork
-from earlyexit.training import distributed
+from earlyexit.training import distributed, memory
 from earlyexit.training.augment import Augmentation
 
 CHUNK = 1024  # images that are copied to the GPU at once
@@ -138,11 +138,10 @@ def fits_on_gpu(size: int, device: torch.device) -> bool:
 
 
 def fits_in_memory(size: int, device: torch.device) -> bool:
-    """Return whether `size` bytes take at most half of the memory that this process may use on `device`."""
+    """Return whether `size` bytes take at most half of the memory that is available to this process on `device`."""
     if device.type == "cuda":
         return fits_on_gpu(size, device)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / distributed.processes_here()
-    return size < memory / 2
+    return size <= memory.available() / distributed.processes_here() / 2
 
 
 class _Part(NamedTuple):
@@ -187,9 +186,29 @@ def _on_device(images: np.ndarray, device: torch.device) -> Tensor:
 def frozen_features(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> list[Tensor]:
     """Return the input of each classifier, the final one's last, with batch norm in eval mode; each (N, C, H, W)."""
     network.eval()
-    parts = []
     with distributed.progress(desc="features", unit="batch", total=math.ceil(len(images) / BATCH)) as bar:
-        for x in normalized_batches(network, images, device):
-            parts.append(network.features(x))
-            bar.update()
-    return [torch.cat(feature) for feature in zip(*parts, strict=True)]
+
+        def parts() -> Iterator[list[Tensor]]:
+            for x in normalized_batches(network, images, device):
+                yield network.features(x)
+                bar.update()
+
+        return joined(len(images), parts())
+
+
+def joined(count: int, parts: Iterator[Sequence[Tensor]]) -> list[Tensor]:
+    """Return parts of tensors, (n, C, H, W) each, as whole tensors of `count` rows, channels last in memory.
+
+    Unlike `torch.cat`, it never holds all rows twice.
+    """
+    first = next(parts)
+    wholes = [
+        torch.empty((count, *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=torch.channels_last)
+        for part in first
+    ]
+    place = 0
+    for some in chain([first], parts):
+        for whole, part in zip(wholes, some, strict=True):
+            whole[place : place + len(part)] = part
+        place += len(some[0])
+    return wholes

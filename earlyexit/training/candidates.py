@@ -5,7 +5,7 @@ are trained on them together. So every block is computed once, and no more than 
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from earlyexit.model.architecture import Head
 from earlyexit.model.candidates import Candidates
 from earlyexit.model.inference import BATCH, normalized_batches, predict
 from earlyexit.model.network import EarlyExitNetwork, exit_head
-from earlyexit.training.batches import FeatureBatches, fits_in_memory
+from earlyexit.training.batches import FeatureBatches, fits_in_memory, joined
 from earlyexit.training.loop import fit
 from earlyexit.training.losses import Distillation
 from earlyexit.training.recipe import DisjointRecipe, Precision
@@ -47,7 +47,7 @@ def train_candidates(
 
     Raises:
         ValueError: a loss or a weight became NaN or infinite, or the features of two blocks do not fit into half of
-            the memory.
+            the available memory.
     """
     network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     chosen = np.linspace(0, len(train) - 1, min(images, len(train))).round().astype(np.int64)
@@ -95,24 +95,11 @@ class _Heads(nn.Module):
 def _by_block(network: EarlyExitNetwork, images: np.ndarray, device: torch.device) -> Iterator[tuple[str, Tensor]]:
     """Yield the name and the features of each block that an exit can follow, (N, C, H, W)."""
     stem = network.blocks["stem"]
-    features = _joined(len(images), (stem(x) for x in normalized_batches(network, images, device)))
+    (features,) = joined(len(images), ([stem(x)] for x in normalized_batches(network, images, device)))
     for name in network.architecture.exit_blocks:
         block = network.blocks[name]
-        features = _joined(len(images), (block(x) for x in torch.split(features, BATCH)))
+        (features,) = joined(len(images), ([block(x)] for x in torch.split(features, BATCH)))
         yield name, features
-
-
-def _joined(count: int, parts: Iterator[Tensor]) -> Tensor:
-    """Return the parts of a tensor as one. Unlike `torch.cat`, it never holds all of them twice."""
-    first = next(parts)
-    whole = torch.empty(
-        (count, *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=torch.channels_last
-    )
-    place = 0
-    for part in chain([first], parts):
-        whole[place : place + len(part)] = part
-        place += len(part)
-    return whole
 
 
 @torch.no_grad()
@@ -133,5 +120,5 @@ def _check_memory(network: EarlyExitNetwork, count: int, device: torch.device) -
     if not fits_in_memory(largest * count, device):
         raise ValueError(
             f"placement.images: features of {count:,} images take {largest * count:,} bytes, more than half of the "
-            "memory; lower it"
+            "available memory; lower it"
         )

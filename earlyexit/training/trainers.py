@@ -109,8 +109,8 @@ def train_exits(network: EarlyExitNetwork, recipe: DisjointRecipe, session: Sess
     """Train the early exits alone, each by its own loss, on the frozen backbone, in place: Stage A of Section II-A.
 
     Batch norm of the backbone stays in eval mode. If no augmentation changes the backbone's features, and they fit into
-    half of the memory, they are computed once, in float32; if not, batch by batch. The teacher is the final classifier.
-    Result and errors as `train_baseline`.
+    half of the available memory, they are computed once, in float32; if not, batch by batch. The teacher is the final
+    classifier. Result and errors as `train_baseline`.
     """
     if not recipe.augment:
         session = replace(session, augment=None)
@@ -209,6 +209,6 @@ def _train(
 
 
 def _fits(sample: Sequence[Tensor], count: int, device: torch.device) -> bool:
-    """Return whether features of `count` images, of the shapes in `sample`, take at most half of the memory."""
+    """Return whether features of `count` images, of the shapes in `sample`, fit into half of what is available."""
     per_image = sum(feature.shape[1:].numel() * feature.element_size() for feature in sample)
     return fits_in_memory(per_image * count, device)

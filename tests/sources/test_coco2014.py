@@ -396,7 +396,7 @@ def test_the_built_data_set_is_as_the_host_has_it(tmp_path: Path, raw: Path) -> 
     downloads.mkdir()
     for name, content in first:
         (downloads / Path(name).name).write_bytes(content)
-    assert store(downloads, raw) == {"train": (38, 38), "val": (2, 2)}
+    assert store(downloads, raw) == {"train": (37, 37), "val": (3, 3)}
     for split in layout.SOURCE_SPLITS:
         found = coco.read_instances(layout.annotations_path(raw, split), "area")
         assert not found.skips
@@ -410,3 +410,31 @@ def test_a_data_set_too_small_to_build(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="members: 29, should be 30 or more"):
         official_layout.build(tmp_path / "x", members=29, photographs=None, seed=1, workers=1)
     assert not (tmp_path / "x").exists()
+
+
+def test_one_picture_for_many_members(tmp_path: Path, raw: Path) -> None:
+    built, downloads = tmp_path / "built", tmp_path / "downloads"
+    official_layout.build(built, members=60, photographs=None, seed=1, workers=1, pictures=5)
+    downloads.mkdir()
+    for name, content in files(built):
+        (downloads / Path(name).name).write_bytes(content)
+    assert store(downloads, raw) == {"train": (56, 56), "val": (4, 4)}
+    contents = [
+        member.read(name)
+        for part in coco2014.IMAGES
+        for member in [zipfile.ZipFile(downloads / f"{part}.zip")]
+        for name in member.namelist()[1:]
+    ]
+    assert len(set(contents)) == 60
+    assert len({content[:-4] for content in contents}) == 5
+    found = coco.read_instances(layout.annotations_path(raw, "train"), "area").photographs
+    assert {(photograph.width, photograph.height) for photograph in found} == {(640, 480)}
+    labelled = [photograph.area_share > 0 for photograph in found]
+    assert 0 < sum(labelled) < len(labelled)
+    with zipfile.ZipFile(downloads / coco2014.ANNOTATIONS) as archive:
+        listed = json.loads(archive.read("annotations/instances_train2014.json"))["annotations"]
+    for item in listed:
+        _, _, width, height = item["bbox"]
+        assert 0 < item["area"] <= width * height * 1.001
+    with pytest.raises(ValueError, match="pictures: 1, should be 2 or more"):
+        official_layout.build(tmp_path / "x", members=60, photographs=None, seed=1, workers=1, pictures=1)

@@ -170,3 +170,12 @@ def test_a_gpu_keeps_what_fits_into_half_of_its_free_memory(monkeypatch: pytest.
     assert module.fits_on_gpu(1000, gpu)
     assert not module.fits_on_gpu(1001, gpu)
     assert not module.fits_on_gpu(1, CPU)
+
+
+def test_parts_are_joined_to_the_bytes_and_the_layout_of_cat() -> None:
+    parts = [[torch.randn(n, c, 4, 3).to(memory_format=torch.channels_last) for c in (5, 2)] for n in (3, 3, 1)]
+    found = module.joined(7, iter(parts))
+    for whole, pieces in zip(found, zip(*parts, strict=True), strict=True):
+        expected = torch.cat(pieces)
+        assert torch.equal(whole, expected)
+        assert whole.stride() == expected.stride()
