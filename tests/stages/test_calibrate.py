@@ -18,7 +18,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment) 
     folder = tmp_path / "models" / "int8" / "early_exit"
     folder.mkdir(parents=True)
     deployment.save(folder, deployed, "litert")
-    params = SimpleNamespace(calibrate=SimpleNamespace(percentiles=[50, 95]))
+    params = SimpleNamespace(calibrate=SimpleNamespace(percentiles=[50, 95], scope="exit"))
     monkeypatch.setattr(calibrate, "load", lambda: params)
     return tmp_path
 
