@@ -135,8 +135,8 @@ def markdown(found: dict[str, list[dict[str, Any]]], seeds: Sequence[int]) -> st
             ],
         ),
         "",
-        f"Against the default ({_words(default)}) of the same run: {over(seeds)}, each with its own draw of calibration "
-        f"images; n = {default['n']:,} val images. Flash: bytes of the .tflite files.",
+        f"Against the default ({_words(default)}) of the same run: {over(seeds)}, each with its own draw of "
+        f"calibration images; n = {default['n']:,} val images. Flash: bytes of the .tflite files.",
         "",
         *table(
             [*(name.capitalize() for name in described), *measured],

@@ -128,8 +128,8 @@ def markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
         "",
         f"INT8, n = {summary[0]['n']:,} val images; {over(seeds)}. A threshold is a percentile of the confidences of "
         f"each exit, of all early exits together, or of the final classifier, over {images['calibration']:,} images "
-        f"held out of train (calibration), or {images['train']:,} of train itself. Margin: of the INT8 logits. Softmax: "
-        "TFLite's INT8 softmax (scale 1/256, at most 255/256).",
+        f"held out of train (calibration) or {images['train']:,} images of train itself. Margin: of the INT8 logits. "
+        "Softmax: TFLite's INT8 softmax (scale 1/256, at most 255/256).",
         "",
         f"Readings with a p95 rate below 5 %: {_low(summary)}.",
         "",
