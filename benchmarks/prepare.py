@@ -67,7 +67,7 @@ def bare(raw: Path, data: DataParams, workers: int) -> float:
     listed = [
         (photograph, stored[split][photograph.file_name])
         for split in layout.SOURCE_SPLITS
-        for photograph in coco.read_instances(layout.annotations_path(raw, split)).photographs
+        for photograph in coco.read_instances(layout.annotations_path(raw, split), "area").photographs
     ]
     chunks = [listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK)]
     with pool.workers(workers) as processes:
@@ -102,6 +102,7 @@ def write_members(folder: Path, count: int) -> None:
                 "image_id": i,
                 "category_id": 2 if number == 0 and i % 2 else number + 1,
                 "bbox": [1.5, 2.25, 200.5, 130.75],
+                "area": 13000.5,
                 "iscrowd": 0,
             }
             for i in range(first, last)

@@ -62,9 +62,10 @@ Url = Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s/]+\S*$")]
 
 
 class PersonArea(Strict):
-    """The share of the image that a person box must cover, by label rule."""
+    """The share of the image that a person must cover, by label rule."""
 
     vww: Annotated[Share, Field(lt=1)]
+    vww_box: Annotated[Share, Field(lt=1)]
     mlperf: Annotated[Share, Field(lt=1)]
 
 
@@ -80,7 +81,7 @@ class DataParams(Strict):
     mlperf_tiny_url: Url
     checksums: FilePath
     val_share: Annotated[float, Field(gt=0, le=0.5)]
-    label_rule: Literal["vww", "mlperf"]
+    label_rule: Literal["vww", "vww_box", "mlperf"]
     min_person_area: PersonArea
     resolution: Annotated[int, Field(ge=32, le=1024, multiple_of=8)]
     calibration_share: Annotated[float, Field(gt=0, le=0.5)]

@@ -37,7 +37,7 @@ def main() -> None:
     results = per_image.load(Path("models/evaluation/val.safetensors"))
     timed, counted = read_json("models/latency.json"), read_json("reports/emulated.json")
     train, calibration, val = (open_split("data/packed", split) for split in ("train", "calibration", "val"))
-    area = read_json("data/packed/summary.json")["min_person_area"]
+    definition = read_json("data/packed/summary.json")["definition"]
     n, names, scales = len(results.labels), network.names, network.logits_scales()
     middle = sorted(thresholds.table)[len(thresholds.table) // 2]
 
@@ -76,7 +76,7 @@ def main() -> None:
             save_table(folder / f"{name}.csv", table)
             save_figure(folder / f"{name}.png", figure)
         examples.draw(results, val, names, thresholds.margins[middle], middle).save(folder / "examples.png")
-        samples.draw(Path("data/raw"), train, area).save(folder / "samples.png")
+        samples.draw(Path("data/raw"), train, definition).save(folder / "samples.png")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def prepare(data: DataParams, raw: Path, folder: Path, workers: int | None = Non
         source=data.source,
         resolution=data.resolution,
         rule=data.label_rule,
-        min_person_area=getattr(data.min_person_area, data.label_rule),
+        min_person_area=data.min_person_area.model_dump(),
         calibration_share=data.calibration_share,
         max_skipped=data.max_skipped,
         workers=workers,
@@ -30,6 +30,8 @@ def main() -> None:
     print(f"{summary['definition']}; person / no person: {', '.join(counts)}; {summary['skipped']['count']} skipped")
     if dropped := sum(n["dropped"] for n in summary["counts"].values()):
         print(f"dropped: {dropped} images whose persons are all smaller")
+    for split, both in summary["vww_and_vww_box"].items():
+        print(f"{split}: label_rule vww and vww_box differ on {both['differ']} of {both['images']} images")
     if strays := sum(summary["stray_annotations"].values()):
         print(f"ignored: {strays} annotations of images that are not listed")
     for reason, count in summary["skipped"]["reasons"].items():

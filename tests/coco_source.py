@@ -29,7 +29,14 @@ def content(split: str) -> dict[str, Any]:
     return {
         "images": [{"id": i, "file_name": f"{i:06d}.jpg", "width": 60, "height": 40} for i in ids],
         "annotations": [
-            {"id": i, "image_id": i, "category_id": 1 if i % 2 else 2, "bbox": [10, 10.0, 30, 20], "iscrowd": 0}
+            {
+                "id": i,
+                "image_id": i,
+                "category_id": 1 if i % 2 else 2,
+                "bbox": [10, 10.0, 30, 20],
+                "area": 600,
+                "iscrowd": 0,
+            }
             for i in ids
         ],
         "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}],
@@ -49,6 +56,7 @@ def write_source(folder: Path) -> Path:
 
 def write_content(folder: Path, split: str, value: object) -> Path:
     path = folder / "annotations" / f"instances_{split}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
     return path
 

@@ -16,6 +16,7 @@ import pytest
 from earlyexit.common.files import replacing, replacing_folder
 from earlyexit.evaluation import per_image
 from earlyexit.model import checkpoint
+from earlyexit.params import PersonArea
 from earlyexit.plots import quantization, style
 from earlyexit.sources import coco_folder
 from earlyexit.tflite import deployment
@@ -41,7 +42,7 @@ def write_raw(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 def write_packed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     Path("data/raw").mkdir(parents=True)
     coco_folder.store_folder(write_source(Path("source")), Path("data/raw"))
-    area = SimpleNamespace(vww=0.1, mlperf=0.1)
+    area = PersonArea(vww=0.1, vww_box=0.1, mlperf=0.1)
     data = SimpleNamespace(
         source="x", resolution=32, label_rule="vww", min_person_area=area, calibration_share=0.3, max_skipped=0
     )

@@ -269,6 +269,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "data.train_images": [0, 17],
     "data.val_images": [2, 5],
     "data.min_person_area.vww": [-0.001, 1],
+    "data.min_person_area.vww_box": [-0.001, 1],
     "data.min_person_area.mlperf": [-0.001, 1],
     "data.coco_url": ["", "images.cocodataset.org", "file:///etc/passwd", "http:// host"],
     "data.checksums": ["", "a\0b"],

@@ -32,6 +32,7 @@ STAGES_OF = {
     "data.val_share": {"download"},
     "data.label_rule": {"prepare"},
     "data.min_person_area.vww": {"prepare"},
+    "data.min_person_area.vww_box": {"prepare"},
     "data.min_person_area.mlperf": {"prepare"},
     "data.calibration_share": {"prepare"},
     "data.max_skipped": {"prepare"},

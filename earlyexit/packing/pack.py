@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import compress
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from earlyexit.common import pool
 from earlyexit.common.files import FULL, replacing_folder, write_json
 from earlyexit.packing.decode import UnfitError, decode
-from earlyexit.packing.labels import LabelRule, Rule
+from earlyexit.packing.labels import LabelRule, Rule, differing
 from earlyexit.raw import coco, layout, zips
 from earlyexit.raw.coco import Instances, Photograph, Skip
 from earlyexit.raw.zips import Member, MemberError
@@ -46,7 +46,7 @@ def pack(
     source: str,
     resolution: int,
     rule: Rule,
-    min_person_area: float,
+    min_person_area: Mapping[str, float],
     calibration_share: float,
     max_skipped: float,
     workers: int | None = None,
@@ -60,10 +60,8 @@ def pack(
         folder: the folder for arrays, index, summary and counts; replaced if it exists.
         source: where the photographs came from, for the summary.
         resolution: both sides of the packed images in pixels.
-        rule: vww: label 1 where the largest person box, crowds too, covers more than `min_person_area`, else 0.
-            mlperf: crowds are passed over, and images with persons, all of them smaller, are dropped, as in MLPerf
-            Tiny's buildPersonDetectionDatabase.py.
-        min_person_area: a share of the image.
+        rule: that labels the photographs (`LabelRule`).
+        min_person_area: a share of the image for each rule.
         calibration_share: the share of train that a hash of the image id holds out.
         max_skipped: the largest share of the listed photographs that may be unusable. Dropped ones are not unusable.
         workers: the number of processes; None for one on each usable core.
@@ -73,14 +71,15 @@ def pack(
 
     Raises:
         FileNotFoundError: a file of the raw layout is missing.
-        ValueError: an instances file or zip is malformed, too many photographs are unusable, or a split lacks a class.
+        ValueError: an instances file or zip is malformed or lacks what the rule needs, too many photographs are
+            unusable, or a split lacks a class.
         OSError: too little disk space, or a worker was killed.
     """
-    labels = LabelRule(rule, min_person_area)
+    labels = LabelRule(rule, min_person_area[rule])
     # Forked before this process takes much memory.
     with pool.mapping(workers or len(os.sched_getaffinity(0)), method="fork") as spread:
         instances = {
-            split: coco.read_instances(layout.annotations_path(raw, split), crowds=rule == "vww")
+            split: coco.read_instances(layout.annotations_path(raw, split), labels.measure, crowds=labels.crowds)
             for split in layout.SOURCE_SPLITS
         }
         skipped = _Skipped(
@@ -94,21 +93,27 @@ def pack(
             labels.check(kept)
             labels.index(kept).to_csv(part / "index.csv", index=False)
             counts = {split: labels.counts(kept[split]) | {"dropped": dropped[split]} for split in SPLITS}
+            by_area, by_box = LabelRule("vww", min_person_area["vww"]), LabelRule("vww_box", min_person_area["vww_box"])
+            differ = {split: differing(kept[split], by_area, by_box) for split in SPLITS if labels.crowds}
             strays = {split: listed.stray_annotations for split, listed in instances.items()}
             summary = {
                 "source": source,
                 "definition": labels.definition,
                 "label_rule": rule,
-                "min_person_area": min_person_area,
+                "min_person_area": labels.area,
                 "resolution": resolution,
                 "calibration_share": calibration_share,
                 "counts": counts,
+                "vww_and_vww_box": differ,
                 "stray_annotations": strays,
                 "skipped": skipped.report(),
                 "warnings": warned,
             }
             write_json(part / "summary.json", summary)
-            write_json(part / "counts.json", counts | {"skipped": skipped.counts(), "stray_annotations": strays})
+            write_json(
+                part / "counts.json",
+                counts | {"vww_and_vww_box": differ, "skipped": skipped.counts(), "stray_annotations": strays},
+            )
     return summary
 
 

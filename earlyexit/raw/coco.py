@@ -1,10 +1,11 @@
-"""Read COCO instances files: the photographs, and how much of each its largest person covers."""
+"""Read COCO instances files: the photographs, and how much of each its largest person covers, by mask and by box."""
 
+import math
 from array import array
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from earlyexit.raw import coco_json
 from earlyexit.raw.coco_json import Category, Image
 
+Measure = Literal["area", "box"]
 BOX_TOLERANCE = 2.0
 """Pixels by which a box may leave its image: some tools round corners to whole pixels, or count one past the end."""
 
@@ -25,8 +27,9 @@ class Photograph:
         file_name: its name in the instances file.
         width: the stored width in pixels.
         height: the stored height in pixels.
-        persons: how many person boxes it has.
-        person_share: the share of the image that the largest person box covers.
+        persons: how many annotations of persons it has.
+        area_share: the largest `area` of a person, as a share of the image; NaN where a person has none.
+        box_share: the share of the image that the largest person box covers; NaN where a box cannot be used.
     """
 
     id: int
@@ -34,7 +37,8 @@ class Photograph:
     width: int
     height: int
     persons: int
-    person_share: float
+    area_share: float
+    box_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +60,22 @@ class Instances:
     stray_annotations: int
 
 
-def read_instances(path: Path, *, crowds: bool = True) -> Instances:
-    """Read an instances file and measure the largest person box of every image.
-
-    Only the part of a box inside the image counts. The scripts that define Visual Wake Words take COCO's segmentation
-    area where their paper says box area; boxes are used here. An image is skipped, because its label could not be
-    trusted, if it has an annotation of an unknown category, or a person box that is not finite, has a negative side, or
-    leaves the image by more than `BOX_TOLERANCE` pixels.
+def read_instances(path: Path, measure: Measure, *, crowds: bool = True) -> Instances:
+    """Read an instances file and measure the largest person of every image.
 
     Args:
         path: the instances file.
-        crowds: count annotations of crowds as persons, as those scripts do, which ignore `iscrowd`. Else crowds are
-            ignored.
+        measure: what the label will be decided by. area: the annotations' `area`, in COCO that of the segmentation;
+            nothing else of an annotation can make its image unfit. box: the part of the box inside the image; an image
+            is skipped, because its label could not be trusted, if it has an annotation of an unknown category, or a
+            person box that is not finite, has a negative side, or leaves the image by more than `BOX_TOLERANCE` pixels.
+        crowds: count annotations of crowds as persons. Else crowds are ignored.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not JSON, keys are missing or of the wrong type, there are no images, an id or a file
-            name is used twice, or not exactly one category is named "person".
+            name is used twice, not exactly one category is named "person", or, measured by area, an annotation of a
+            person has no `area`.
     """
     content = _parse(path)
     images = sorted(content.images, key=lambda image: image["id"])
@@ -80,15 +83,22 @@ def read_instances(path: Path, *, crowds: bool = True) -> Instances:
         raise ValueError(f"{path}: images is empty; at least one image is needed")
     _check_unique(path, "images[].id", (image["id"] for image in images))
     _check_unique(path, "images[].file_name", (image["file_name"] for image in images))
-    persons, shares, problems, stray = _measure(images, content, _person(path, content.categories), crowds)
+    ids = np.array([image["id"] for image in images], dtype=np.int64)
+    rows = np.searchsorted(ids, content.owners).clip(max=len(ids) - 1)
+    listed = ids[rows] == content.owners
+    chosen = listed & (content.kinds == _person(path, content.categories)) & (crowds | ~content.crowds)
+    if measure == "area":
+        _check_areas(path, content, chosen)
+    persons, (areas, boxes) = _measure(images, content, rows, chosen)
+    problems = _problems(images, content, rows, listed, chosen) if measure == "box" else {}
     photographs, skips = [], []
     for row, image in enumerate(images):
         if row in problems:
             skips.append(Skip(image["id"], image["file_name"], *problems[row]))
             continue
-        size = image["width"], image["height"]
-        photographs.append(Photograph(image["id"], image["file_name"], *size, int(persons[row]), float(shares[row])))
-    return Instances(photographs, skips, stray)
+        listed_as = image["id"], image["file_name"], image["width"], image["height"]
+        photographs.append(Photograph(*listed_as, int(persons[row]), float(areas[row]), float(boxes[row])))
+    return Instances(photographs, skips, int((~listed).sum()))
 
 
 def person_boxes(path: Path, ids: Collection[int]) -> dict[int, tuple[str, list[list[float]]]]:
@@ -110,13 +120,17 @@ def person_boxes(path: Path, ids: Collection[int]) -> dict[int, tuple[str, list[
 
 @dataclass(frozen=True)
 class _Content:
-    """The needed parts of an instances file; each annotation has an owner (image id), kind (category id) and box."""
+    """The needed parts of an instances file; each annotation has an owner (image id), kind (category id), box and area.
+
+    The area is NaN where the annotation has none.
+    """
 
     images: list[Image]
     categories: list[Category]
     owners: NDArray[np.int64]
     kinds: NDArray[np.int64]
     boxes: NDArray[np.float64]
+    areas: NDArray[np.float64]
     crowds: NDArray[np.bool_]
 
 
@@ -124,7 +138,7 @@ def _parse(path: Path) -> _Content:
     """Read an instances file as a stream, to save memory: COCO's hold 400 MB of JSON."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    owners, kinds, boxes, crowds = array("q"), array("q"), array("d"), array("b")
+    owners, kinds, boxes, areas, crowds = array("q"), array("q"), array("d"), array("d"), array("b")
     lists: dict[str, list[Any]] = {}
     with path.open(encoding="utf-8-sig") as file:
         for key, items in coco_json.parts(str(path), file):
@@ -135,6 +149,7 @@ def _parse(path: Path) -> _Content:
                 owners.append(item["image_id"])
                 kinds.append(item["category_id"])
                 boxes.extend(item["bbox"])
+                areas.append(item.get("area", math.nan))
                 crowds.append(item.get("iscrowd", 0))
     return _Content(
         lists["images"],
@@ -142,6 +157,7 @@ def _parse(path: Path) -> _Content:
         np.frombuffer(owners, np.int64),
         np.frombuffer(kinds, np.int64),
         np.frombuffer(boxes, np.float64).reshape(-1, 4),
+        np.frombuffer(areas, np.float64),
         np.frombuffer(crowds, np.bool_),
     )
 
@@ -168,32 +184,60 @@ def _person(path: Path, categories: list[Category]) -> int:
     return persons[0]
 
 
-def _measure(
-    images: list[Image], content: _Content, person: int, crowds: bool
-) -> tuple[NDArray[np.int64], NDArray[np.float64], dict[int, tuple[str, str]], int]:
-    """Return the persons and largest person share of each image, the problems by row, and the number of strays."""
-    ids = np.array([image["id"] for image in images], dtype=np.int64)
-    rows = np.searchsorted(ids, content.owners).clip(max=len(ids) - 1)
-    listed = ids[rows] == content.owners
+def _check_areas(path: Path, content: _Content, chosen: NDArray[np.bool_]) -> None:
+    missing = np.flatnonzero(chosen & np.isnan(content.areas))
+    if len(missing):
+        raise ValueError(
+            f"{path}: annotations[{missing[0]}], of image {content.owners[missing[0]]}, is a person without `area` "
+            f"({len(missing)} are), by which data.label_rule: vww decides; vww_box needs none"
+        )
 
+
+def _measure(
+    images: list[Image], content: _Content, rows: NDArray[np.int64], chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return how many persons each image has, and their largest area and largest box as shares of the image, (2, N).
+
+    Args:
+        images, content: of the file.
+        rows: of each annotation's image.
+        chosen: the annotations that count as persons.
+    """
+    sizes = _sizes(images)
+    pixels = sizes.prod(axis=1)
+    rows, areas = rows[chosen], content.areas[chosen]
+    boxes, usable = _clipped_areas(content.boxes[chosen], sizes[rows])
+    boxes[~usable] = np.nan
+    largest = np.zeros((2, len(images)))
+    with np.errstate(invalid="ignore"):  # NaN wins
+        for share, values in zip(largest, (areas, boxes), strict=True):
+            np.maximum.at(share, rows, values / pixels[rows])
+    return np.bincount(rows, minlength=len(images)), largest
+
+
+def _problems(
+    images: list[Image],
+    content: _Content,
+    rows: NDArray[np.int64],
+    listed: NDArray[np.bool_],
+    chosen: NDArray[np.bool_],
+) -> dict[int, tuple[str, str]]:
+    """Return what makes a label by boxes untrustworthy, by the row of the image: a fixed phrase, and what was found."""
     problems: dict[int, tuple[str, str]] = {}
     known = np.isin(content.kinds, [category["id"] for category in content.categories])
     for index in np.flatnonzero(listed & ~known):
         problems.setdefault(int(rows[index]), ("unknown category", f"category_id {content.kinds[index]} is not listed"))
-
-    chosen = listed & (content.kinds == person)
-    if not crowds:
-        chosen &= ~content.crowds
     rows, boxes = rows[chosen], content.boxes[chosen]
-    sizes = np.array([(image["width"], image["height"]) for image in images], dtype=np.float64)[rows]
-    areas, usable = _clipped_areas(boxes, sizes)
-    for index in np.flatnonzero(~usable):
+    sizes = _sizes(images)[rows]
+    for index in np.flatnonzero(~_clipped_areas(boxes, sizes)[1]):
         box, (width, height) = boxes[index].tolist(), sizes[index]
         detail = f"person box {box} does not fit the {width:.0f} x {height:.0f} image"
         problems.setdefault(int(rows[index]), ("bad box", detail))
-    shares = np.zeros(len(images))
-    np.maximum.at(shares, rows[usable], (areas / sizes.prod(axis=1))[usable])
-    return np.bincount(rows, minlength=len(images)), shares, problems, int((~listed).sum())
+    return problems
+
+
+def _sizes(images: list[Image]) -> NDArray[np.float64]:
+    return np.array([(image["width"], image["height"]) for image in images], dtype=np.float64)
 
 
 def _clipped_areas(

@@ -37,6 +37,7 @@ class Annotation(TypedDict):
     image_id: _Id
     category_id: _Id
     bbox: Annotated[list[float], Field(min_length=4, max_length=4)]
+    area: NotRequired[Annotated[float, Field(allow_inf_nan=False)]]
     iscrowd: NotRequired[Literal[0, 1, False, True]]
 
 

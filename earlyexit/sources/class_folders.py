@@ -169,7 +169,8 @@ def _instances(photographs: Iterable[tuple[str, int, int]], first_id: int) -> di
     for number, (name, width, height) in enumerate(photographs, first_id):
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         if name.startswith(f"{PERSON}/"):
-            annotations.append({"image_id": number, "category_id": 1, "bbox": [0, 0, width, height], "iscrowd": 0})
+            whole = {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0}
+            annotations.append({"image_id": number, "category_id": 1, **whole})
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": PERSON}]}
 
 

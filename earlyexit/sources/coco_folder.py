@@ -32,7 +32,7 @@ def store_folder(source: Path, folder: Path) -> dict[str, tuple[int, int]]:
     (folder / "annotations").mkdir()
     counts = {}
     for split in SOURCE_SPLITS:
-        instances = read_instances(annotations_path(source, split))
+        instances = read_instances(annotations_path(source, split), "box")
         names = [photograph.file_name for photograph in instances.photographs]
         names += [skip.file_name for skip in instances.skips]
         images = source / "images" / split

@@ -54,9 +54,10 @@ def raw(stored: Path, tmp_path: Path) -> Path:
     return tmp_path / "raw"
 
 
-def run(raw: Path, folder: Path, **more: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {"source": "here", "resolution": R, "rule": "vww", "min_person_area": 0.005, "workers": 1}
-    return pack(raw, folder, **(values | {"calibration_share": 0.3, "max_skipped": 0} | more))
+def run(raw: Path, folder: Path, *, area: float = 0.005, **more: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"source": "here", "resolution": R, "rule": "vww_box", "workers": 1, "max_skipped": 0}
+    areas = dict.fromkeys(("vww", "vww_box", "mlperf"), area)
+    return pack(raw, folder, **(values | {"min_person_area": areas, "calibration_share": 0.3} | more))
 
 
 def rewrite(raw: Path, split: str, change: Callable[[dict[str, bytes]], object]) -> None:
@@ -100,9 +101,11 @@ def test_index_and_summary(packed: Path) -> None:
     assert summary["counts"]["val"] == {"images": 6, "no_person": 3, "person": 3, "dropped": 0}
     assert sum(split["images"] for split in summary["counts"].values()) == len(table) == 30
     assert summary["skipped"] == {"count": 0, "listed": 30, "reasons": {}, "photographs": []}
-    assert (summary["source"], summary["resolution"], summary["label_rule"]) == ("here", R, "vww")
+    assert (summary["source"], summary["resolution"], summary["label_rule"]) == ("here", R, "vww_box")
     assert summary["warnings"] == []
+    assert summary["vww_and_vww_box"]["val"] == {"images": 6, "differ": 0}
     assert json.loads((packed / "counts.json").read_text()) == summary["counts"] | {
+        "vww_and_vww_box": summary["vww_and_vww_box"],
         "skipped": {"count": 0, "listed": 30, "reasons": {}},
         "stray_annotations": {"train": 0, "val": 0},
     }
@@ -160,7 +163,9 @@ def ruled(raw: Path, **boxes: list[tuple[list[float], int]]) -> None:
     value["annotations"] = [entry for entry in value["annotations"] if entry["image_id"] not in owned]
     for name, entries in boxes.items():
         for box, crowd in entries:
-            value["annotations"].append({"image_id": int(name[1:]), "category_id": 1, "bbox": box, "iscrowd": crowd})
+            value["annotations"].append(
+                {"image_id": int(name[1:]), "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": crowd}
+            )
     write_content(raw, "train", value)
 
 
@@ -179,8 +184,8 @@ def test_label_rules(raw: Path, tmp_path: Path) -> None:
         i6=[([5.0, 5, 0, 9], 0)],
     )
     labels = {}
-    for rule in ("vww", "mlperf"):
-        summary = run(raw, tmp_path / rule, rule=rule, min_person_area=0.025)
+    for rule in ("vww", "vww_box", "mlperf"):
+        summary = run(raw, tmp_path / rule, rule=rule, area=0.025)
         table = pd.read_csv(tmp_path / rule / "index.csv")
         found = dict(zip(table["id"], table["label"], strict=True))
         labels[rule] = [found.get(i) for i in range(1, 9)]
@@ -189,7 +194,8 @@ def test_label_rules(raw: Path, tmp_path: Path) -> None:
         assert [len(open_split(tmp_path / rule, split)) for split in SPLITS] == [
             summary["counts"][split]["images"] for split in SPLITS
         ]
-    assert labels == {"vww": [0, 1, 1, 1, 0, 0, 1, 0], "mlperf": [None, 1, 0, None, 0, None, 1, 0]}
+    by_area = [0, 1, 1, 1, 0, 0, 1, 0]
+    assert labels == {"vww": by_area, "vww_box": by_area, "mlperf": [None, 1, 0, None, 0, None, 1, 0]}
     assert "else dropped; crowds are passed over" in summary["definition"]
     assert (summary["label_rule"], summary["min_person_area"]) == ("mlperf", 0.025)
 
@@ -197,14 +203,14 @@ def test_label_rules(raw: Path, tmp_path: Path) -> None:
 def test_dropped_photographs_need_not_be_there(raw: Path, tmp_path: Path) -> None:
     ruled(raw, i1=[(SMALL, 0)])
     rewrite(raw, "train", lambda photographs: photographs.pop("000001.jpg"))
-    summary = run(raw, tmp_path / "packed", rule="mlperf", min_person_area=0.025)
+    summary = run(raw, tmp_path / "packed", rule="mlperf", area=0.025)
     assert sum(counts["dropped"] for counts in summary["counts"].values()) == 1
 
 
 def test_label_needs_more_than_the_smallest_area(stored: Path, tmp_path: Path) -> None:
-    run(stored, tmp_path / "packed", min_person_area=0.2499)
-    with pytest.raises(ValueError, match=r"train split needs .* 0 have a person box above min_person_area = 0.25"):
-        run(stored, tmp_path / "packed", min_person_area=0.25)
+    run(stored, tmp_path / "packed", area=0.2499)
+    with pytest.raises(ValueError, match=r"train split needs .* 0 have a person of min_person_area = 0.25"):
+        run(stored, tmp_path / "packed", area=0.25)
     assert open_split(tmp_path / "packed", "val").labels.sum() == 3
 
 

@@ -15,8 +15,7 @@ WIDTH, HEIGHT = 60, 40
 
 
 def read(folder: Path, value: object) -> coco.Instances:
-    (folder / "annotations").mkdir(exist_ok=True)
-    return coco.read_instances(write_content(folder, "train", value))
+    return coco.read_instances(write_content(folder, "train", value), "box")
 
 
 def with_boxes(*boxes: list[float], category: int = 1, **more: object) -> dict[str, Any]:
@@ -27,14 +26,14 @@ def with_boxes(*boxes: list[float], category: int = 1, **more: object) -> dict[s
 
 
 def share(folder: Path, *boxes: list[float], **more: Any) -> float:
-    return read(folder, with_boxes(*boxes, **more)).photographs[0].person_share
+    return read(folder, with_boxes(*boxes, **more)).photographs[0].box_share
 
 
 def test_photographs_come_in_order_of_id_with_their_largest_person(tmp_path: Path) -> None:
     found = read(tmp_path, content("train"))
     assert [photograph.id for photograph in found.photographs] == list(range(1, 25))
-    assert found.photographs[2] == coco.Photograph(3, "000003.jpg", WIDTH, HEIGHT, 1, 600 / 2400)
-    assert found.photographs[3].person_share == 0
+    assert found.photographs[2] == coco.Photograph(3, "000003.jpg", WIDTH, HEIGHT, 1, 600 / 2400, 600 / 2400)
+    assert found.photographs[3].box_share == 0
     assert not found.skips
 
 
@@ -52,8 +51,8 @@ def test_crowds_can_be_passed_over(tmp_path: Path) -> None:
     value = with_boxes([0, 0, 6, 4], [0, 0, 0, 0])
     value["annotations"] += with_boxes([0, 0, 30, 20], [0, 0, 900, 20], iscrowd=1)["annotations"]
     assert read(tmp_path, value).skips[0].reason == "bad box"
-    found = coco.read_instances(tmp_path / "annotations" / "instances_train.json", crowds=False).photographs[0]
-    assert (found.persons, found.person_share) == (2, 24 / 2400)
+    found = coco.read_instances(tmp_path / "annotations" / "instances_train.json", "box", crowds=False).photographs[0]
+    assert (found.persons, found.box_share) == (2, 24 / 2400)
 
 
 def test_person_boxes(tmp_path: Path) -> None:
@@ -65,7 +64,31 @@ def test_person_boxes(tmp_path: Path) -> None:
 def test_outlines_and_unknown_keys_do_no_harm(tmp_path: Path) -> None:
     value = with_boxes([0, 0, 30, 20], segmentation={"counts": [1, 2], "size": [3, 4]})
     value |= {"info": {"images": [1]}, "licenses": [{"id": "x"}]}
-    assert read(tmp_path, value).photographs[0].person_share == 0.25
+    assert read(tmp_path, value).photographs[0].box_share == 0.25
+
+
+def test_by_area_nothing_but_the_area_counts(tmp_path: Path) -> None:
+    value = with_boxes([0, 0, 30, 20], area=12.0)
+    value["annotations"] += with_boxes([-50, 0, -1, 900], area=24)["annotations"]
+    value["annotations"] += with_boxes([0, 0, 9, 9], category=99)["annotations"]
+    path = write_content(tmp_path, "train", value)
+    (found,) = coco.read_instances(path, "area").photographs
+    assert (found.persons, found.area_share) == (2, 0.01)
+    assert np.isnan(found.box_share)
+    assert [skip.reason for skip in coco.read_instances(path, "box").skips] == ["unknown category"]
+
+
+def test_by_area_a_person_without_is_refused(tmp_path: Path) -> None:
+    value = with_boxes([0, 0, 30, 20], area=12)
+    value["annotations"] += with_boxes([0, 0, 30, 20], category=2)["annotations"]
+    value["annotations"] += with_boxes([0, 0, 30, 20], iscrowd=1)["annotations"]
+    path = write_content(tmp_path, "train", value)
+    with pytest.raises(
+        ValueError, match=r"annotations\[2\], of image 7, is a person without `area`.* vww_box needs none"
+    ):
+        coco.read_instances(path, "area")
+    assert coco.read_instances(path, "area", crowds=False).photographs[0].area_share == 12 / 2400
+    assert np.isnan(coco.read_instances(path, "box").photographs[0].area_share)
 
 
 def test_small_excess_is_clipped(tmp_path: Path) -> None:
@@ -158,14 +181,14 @@ def test_what_is_not_json(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "instances_train.json"
     path.write_bytes(text)
     with pytest.raises(ValueError, match=r"instances_train.json: not valid JSON"):
-        coco.read_instances(path)
+        coco.read_instances(path, "box")
 
 
 def test_missing_instances_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"x.json: no such file"):
-        coco.read_instances(tmp_path / "x.json")
+        coco.read_instances(tmp_path / "x.json", "box")
 
 
 def test_json_constants_are_read_as_numbers(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps(with_boxes([float("nan")] * 4)))
-    assert coco.read_instances(tmp_path / "x.json").skips[0].reason == "bad box"
+    assert coco.read_instances(tmp_path / "x.json", "box").skips[0].reason == "bad box"

@@ -1,5 +1,6 @@
 import io
 import json
+import math
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ def test_parts_come_in_the_order_of_the_file_with_what_a_label_needs() -> None:
     value["annotations"][0] |= {"segmentation": [[1, 2, 3]], "area": 7}
     found = read(value)
     assert list(found) == ["images", "annotations", "categories"]
-    assert found["annotations"][0].keys() == {"image_id", "category_id", "bbox", "iscrowd"}
+    assert found["annotations"][0].keys() == {"image_id", "category_id", "bbox", "area", "iscrowd"}
     assert [image["id"] for image in found["images"]] == [image["id"] for image in value["images"]]
 
 
@@ -60,6 +61,8 @@ def changed(part: str, **entries: object) -> dict[str, Any]:
         (changed("annotations", bbox=[1, 2, 3]), r"annotations\[1\].bbox: .*at least 4"),
         (changed("annotations", bbox=[1, 2, 3, 4, 5]), r"annotations\[1\].bbox: .*at most 4"),
         (changed("annotations", bbox=[1, 2, 3, "4"]), r"annotations\[1\].bbox\[3\]: .*number"),
+        (changed("annotations", area="4"), r"annotations\[1\].area: .*number"),
+        (changed("annotations", area=math.nan), r"annotations\[1\].area: .*finite"),
         (changed("annotations", bbox=None), r"annotations\[1\].bbox: .*list"),
         (changed("annotations", bbox=[1, 2, 3, 10**400]), r"annotations\[1\].bbox\[3\]: "),
         (changed("annotations", iscrowd=2), r"annotations\[1\].iscrowd: .*0"),

@@ -57,7 +57,7 @@ def raw(tmp_path: Path) -> Path:
 
 
 def listed(raw: Path, split: str) -> list[str]:
-    return [item.file_name for item in coco.read_instances(layout.annotations_path(raw, split)).photographs]
+    return [item.file_name for item in coco.read_instances(layout.annotations_path(raw, split), "area").photographs]
 
 
 def test_the_first_of_each_class_are_val(tmp_path: Path, raw: Path) -> None:
@@ -72,11 +72,11 @@ def test_the_first_of_each_class_are_val(tmp_path: Path, raw: Path) -> None:
     assert listed(raw, "val") == ["non_person/000.jpg", "non_person/001.jpg", "person/000.jpg"]
     assert listed(raw, "train") == [*OTHERS[2:], *PERSONS[1:]]
     train, val = (
-        coco.read_instances(layout.annotations_path(raw, split)).photographs for split in layout.SOURCE_SPLITS
+        coco.read_instances(layout.annotations_path(raw, split), "area").photographs for split in layout.SOURCE_SPLITS
     )
     assert [photograph.id for photograph in train + val] == list(range(1, 36))
     for photograph in train + val:
-        assert photograph.person_share == photograph.file_name.startswith("person/")
+        assert photograph.area_share == photograph.file_name.startswith("person/")
         assert (photograph.width, photograph.height) == (60, 40)
 
 
@@ -186,9 +186,9 @@ def test_the_split_is_that_of_keras(tmp_path: Path) -> None:
 def test_what_is_no_image_is_listed_for_prepare_to_judge(tmp_path: Path, raw: Path, content: bytes) -> None:
     source = write_folder(tmp_path / "source", PHOTOGRAPHS | {"person/003.jpg": content})
     assert class_folders.store_folder(source, raw, val_share=0.1) == {"train": (32, 32), "val": (3, 3)}
-    photographs = coco.read_instances(layout.annotations_path(raw, "train")).photographs
+    photographs = coco.read_instances(layout.annotations_path(raw, "train"), "area").photographs
     (found,) = (photograph for photograph in photographs if photograph.file_name == "person/003.jpg")
-    assert (found.width, found.height, found.person_share) == (1, 1, 1)
+    assert (found.width, found.height, found.area_share) == (1, 1, 1)
 
 
 def test_sizes_are_those_of_the_stored_pixels(tmp_path: Path, raw: Path) -> None:

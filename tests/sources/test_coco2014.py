@@ -86,13 +86,13 @@ def test_val_is_minival_and_train_the_rest(downloads: Path, raw: Path) -> None:
         "images/train2014.zip",
         "images/val2014.zip",
     ]
-    val = coco.read_instances(layout.annotations_path(raw, "val")).photographs
+    val = coco.read_instances(layout.annotations_path(raw, "val"), "area").photographs
     assert [photograph.file_name for photograph in val] == [f"val2014/{name('val2014', i)}" for i in MINIVAL]
-    assert [photograph.person_share for photograph in val] == [0, 0.25, 0.25]
-    train = coco.read_instances(layout.annotations_path(raw, "train"))
+    assert [photograph.area_share for photograph in val] == [0, 0.25, 0.25]
+    train = coco.read_instances(layout.annotations_path(raw, "train"), "area")
     assert [photograph.id for photograph in train.photographs] == [*range(1, 13), 101, 103, 104, 106, 108]
     assert {photograph.file_name.partition("/")[0] for photograph in train.photographs} == {"train2014", "val2014"}
-    assert [photograph.id for photograph in train.photographs if photograph.person_share] == [
+    assert [photograph.id for photograph in train.photographs if photograph.area_share] == [
         1,
         3,
         5,
@@ -109,7 +109,13 @@ def test_only_what_is_needed_is_kept(downloads: Path, raw: Path) -> None:
     store(downloads, raw)
     val = stored(raw, "val")
     assert val["images"][0] == {"id": 102, "file_name": f"val2014/{name('val2014', 102)}", "width": 60, "height": 40}
-    assert val["annotations"][0] == {"image_id": 105, "category_id": 1, "bbox": [1, 2.5, 30, 20], "iscrowd": 0}
+    assert val["annotations"][0] == {
+        "image_id": 105,
+        "category_id": 1,
+        "bbox": [1, 2.5, 30, 20],
+        "area": 600.0,
+        "iscrowd": 0,
+    }
     assert val["categories"] == [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}]
     assert {item["category_id"] for item in stored(raw, "train")["annotations"]} == {1}
     assert [item["iscrowd"] for item in stored(raw, "train")["annotations"]][:3] == [0, 0, 1]
@@ -122,7 +128,7 @@ def test_an_annotation_of_an_unlisted_category_is_kept_for_it_makes_the_image_un
     contents["val2014"]["annotations"][1]["category_id"] = 77
     write_annotations(downloads, contents)
     store(downloads, raw)
-    assert [skip.reason for skip in coco.read_instances(layout.annotations_path(raw, "val")).skips] == [
+    assert [skip.reason for skip in coco.read_instances(layout.annotations_path(raw, "val"), "box").skips] == [
         "unknown category"
     ]
 
@@ -392,7 +398,7 @@ def test_the_built_data_set_is_as_the_host_has_it(tmp_path: Path, raw: Path) -> 
         (downloads / Path(name).name).write_bytes(content)
     assert store(downloads, raw) == {"train": (38, 38), "val": (2, 2)}
     for split in layout.SOURCE_SPLITS:
-        found = coco.read_instances(layout.annotations_path(raw, split))
+        found = coco.read_instances(layout.annotations_path(raw, split), "area")
         assert not found.skips
         assert not found.stray_annotations
         for photograph in found.photographs:

@@ -28,7 +28,7 @@ def run(monkeypatch: pytest.MonkeyPatch, **data: Any) -> None:
 def test_embedded_and_folder_give_the_same_layout(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, source="embedded", seed=1, train_images=4, val_images=2)
     embedded = dict(files(root / "data" / "raw"))
-    assert len(coco.read_instances(layout.annotations_path(root / "data" / "raw", "train")).photographs) == 4
+    assert len(coco.read_instances(layout.annotations_path(root / "data" / "raw", "train"), "area").photographs) == 4
     write_source(root / "photos")
     run(monkeypatch, source="photos")
     assert embedded.keys() == dict(files(root / "data" / "raw")).keys()
@@ -56,7 +56,7 @@ def test_failure_leaves_what_was_there(root: Path, monkeypatch: pytest.MonkeyPat
 
 def photographs(root: Path) -> dict[str, int]:
     return {
-        split: len(coco.read_instances(layout.annotations_path(root / "data" / "raw", split)).photographs)
+        split: len(coco.read_instances(layout.annotations_path(root / "data" / "raw", split), "area").photographs)
         for split in layout.SOURCE_SPLITS
     }
 

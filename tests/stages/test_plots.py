@@ -52,7 +52,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         source="folder",
         resolution=16,
         rule="vww",
-        min_person_area=0.1,
+        min_person_area={"vww": 0.1, "vww_box": 0.1},
         calibration_share=0.3,
         max_skipped=0,
         workers=1,

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from earlyexit.dataset import open_split
+from earlyexit.params import PersonArea
 from earlyexit.sources import coco_folder
 from stages import prepare
 from tests.coco_source import content, write_content, write_source
@@ -24,7 +25,7 @@ def test_packs_data_raw_and_prints_the_counts(
         source="folder",
         resolution=32,
         label_rule="vww",
-        min_person_area=SimpleNamespace(vww=0.1, mlperf=0.2),
+        min_person_area=PersonArea(vww=0.1, vww_box=0.1, mlperf=0.2),
         calibration_share=0.3,
         max_skipped=0.05,
     )
@@ -37,4 +38,5 @@ def test_packs_data_raw_and_prints_the_counts(
     printed = capsys.readouterr().out
     assert "val 3 / 3; 1 skipped" in printed
     assert "skipped, missing: 1" in printed
+    assert "val: label_rule vww and vww_box differ on 0 of 6 images" in printed
     assert "ignored: 1 annotations" in printed

@@ -26,21 +26,20 @@ def choose(split: PackedSplit) -> list[np.ndarray]:
     return [split.ids[rows[split.labels[rows] == label]] for label in range(len(CLASSES))]
 
 
-def draw(raw: Path, split: PackedSplit, min_person_area: float) -> Sheet:
+def draw(raw: Path, split: PackedSplit, definition: str) -> Sheet:
     """Draw photographs of the train split, those with a person on the left.
 
     Args:
         raw: folder in the raw layout.
         split: the packed train split.
-        min_person_area: share of the image that a person's box must cover, named in the headline.
+        definition: of the labels, for the headline.
     """
     chosen = choose(split)
     listed = coco.person_boxes(layout.annotations_path(raw, "train"), [int(i) for ids in chosen for i in ids])
     sheet = Sheet(SIDE * _STEP + 3 * GAP, _TOP + SIDE * _STEP)
     sheet.text(GAP, GAP, "Training photographs with their person boxes", size=17, bold=True)
     persons, others = (f"{int((split.labels == label).sum()):,}" for label in (1, 0))
-    about = f"person: a box covers more than {100 * min_person_area:g} % of the photograph"
-    sheet.text(GAP, GAP + 25, about)
+    sheet.text(GAP, GAP + 25, definition)
     middle = SIDE // 2 * _STEP + 3 * GAP
     sheet.text(GAP, _TOP - 24, f"person (n = {persons})", bold=True)
     sheet.text(middle, _TOP - 24, f"no person (n = {others})", bold=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +21,29 @@ Box = tuple[int, int, int, int]
 
 _SPLIT_KEYS = {"train": 0, "val": 1}
 MIN_AREA = 0.005
-"""A person counts where its box covers more than this share of the picture: the Visual Wake Words rule."""
+"""A person counts where it covers at least this share of the picture: the Visual Wake Words rule."""
 
 _ATTEMPTS = 200
 _PERSON = None
 
 
+class Seen(NamedTuple):
+    """What is seen of an object: category name, box, and area in pixels of the picture."""
+
+    category: str
+    box: Box
+    area: float
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture (H, W, 3) uint8, RGB, and the boxes of what is seen in it: category name and visible extent.
+    """A picture (H, W, 3) uint8, RGB, and what is seen in it.
 
     `quality` is the JPEG quality that the scene is to be written with.
     """
 
     image: NDArray[np.uint8]
-    boxes: list[tuple[str, Box]]
+    objects: list[Seen]
     quality: int
 
 
@@ -66,7 +75,7 @@ def draw(seed: int, split: str, index: int) -> Scene:
     """Draw scene `index` of `split` ('train' or 'val'): with a person where `index` is even, else without.
 
     A pure function of its arguments. A person counts by the rule of Visual Wake Words, see MIN_AREA; scenes without
-    may hold persons below it. No person's box is near the rule's border (settings.GAP).
+    may hold persons below it. No person's area is near the rule's border (settings.GAP).
 
     Raises:
         ValueError: for an unknown split or a negative seed or index.
@@ -83,9 +92,9 @@ def draw(seed: int, split: str, index: int) -> Scene:
         plan = _lay_out(dice)
         _fill(plan, dice, with_person=with_person)
         canvas, leading = _paint(plan, dice)
-        boxes = _boxes(canvas, plan.items)
-        if leading and _honest(boxes, canvas, with_person=with_person):
-            return Scene(photograph(canvas, Dice(*key, 3)), boxes, quality)
+        objects = _seen(canvas, plan.items)
+        if leading and _honest(objects, canvas, with_person=with_person):
+            return Scene(photograph(canvas, Dice(*key, 3)), objects, quality)
     raise RuntimeError(f"scene {index} of {split}, seed {seed}: nothing drawn in {_ATTEMPTS} attempts is fit")
 
 
@@ -196,27 +205,28 @@ def _paint(plan: _Plan, dice: Dice) -> tuple[Canvas, bool]:
         return canvas, False
     scale = SUPERSAMPLE**2
     fit = seen.pixels >= settings.MIN_VISIBLE * whole and seen.pixels >= settings.MIN_PIXELS * scale
-    return canvas, fit and seen.width * seen.height >= settings.GAP[1] * plan.width * plan.height
+    return canvas, fit and seen.pixels >= settings.GAP[1] * plan.width * plan.height
 
 
-def _boxes(canvas: Canvas, items: list[_Item]) -> list[tuple[str, Box]]:
-    boxes = []
+def _seen(canvas: Canvas, items: list[_Item]) -> list[Seen]:
+    found = []
     extent = canvas.visible()
     for owner, item in enumerate(items, 1):
         seen = extent(owner)
         if seen is None:
             continue
-        x, y, width, height, _ = seen
+        x, y, width, height, pixels = seen
         left, top = x // SUPERSAMPLE, y // SUPERSAMPLE
         right, bottom = -(-(x + width) // SUPERSAMPLE), -(-(y + height) // SUPERSAMPLE)
-        boxes.append(("person" if item.thing is None else item.thing.category, (left, top, right - left, bottom - top)))
-    return boxes
+        category = "person" if item.thing is None else item.thing.category
+        found.append(Seen(category, (left, top, right - left, bottom - top), pixels / SUPERSAMPLE**2))
+    return found
 
 
-def _honest(boxes: list[tuple[str, Box]], canvas: Canvas, *, with_person: bool) -> bool:
-    """Return whether the boxes give the label that was asked for, and none is near the rule's border."""
-    area = canvas.width * canvas.height / SUPERSAMPLE**2
-    shares = [box[2] * box[3] / area for name, box in boxes if name == "person"]
+def _honest(objects: list[Seen], canvas: Canvas, *, with_person: bool) -> bool:
+    """Return whether the persons give the label that was asked for, and none is near the rule's border."""
+    picture = canvas.width * canvas.height / SUPERSAMPLE**2
+    shares = [seen.area / picture for seen in objects if seen.category == "person"]
     if any(settings.GAP[0] < share < settings.GAP[1] for share in shares):
         return False
-    return (max(shares, default=0.0) > MIN_AREA) == with_person
+    return (max(shares, default=0.0) >= MIN_AREA) == with_person

@@ -8,7 +8,7 @@ camera sees it. None of them looks at the label.
 # one of these bands, (low, high, weight). Above 1 the frame crops.
 SCALES = ((0.15, 0.35, 0.02), (0.35, 0.6, 0.06), (0.6, 1.0, 0.8), (1.0, 1.6, 0.12))
 # Scale of the persons too small to count, and how often a scene has some, whatever its label.
-TINY_SCALES = (0.02, 0.085)
+TINY_SCALES = (0.02, 0.13)
 TINY_SCENES = 0.05
 # How many leading objects stand in a scene: (count, weight).
 GROUPS = ((1, 0.55), (2, 0.22), (3, 0.11), (5, 0.07), (8, 0.05))
@@ -19,7 +19,7 @@ OCCLUSION = 0.08
 # The least share of the leading object that stays visible, within the frame, and the least number of its pixels.
 MIN_VISIBLE = 0.85
 MIN_PIXELS = 60
-# Person shares of the image area that no scene holds: the rule's 0.5 % lies between them.
+# Shares of the image's pixels that no person covers: the rule's 0.5 % lies between them.
 GAP = (0.0035, 0.01)
 
 # Things beside the leading ones, at least and at most.

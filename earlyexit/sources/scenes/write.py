@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from earlyexit.common import pool
 from earlyexit.raw import layout
-from earlyexit.sources.scenes.compose import Box, draw
+from earlyexit.sources.scenes.compose import Seen, draw
 from earlyexit.sources.scenes.things import THINGS
 
 CATEGORIES = ("person", *sorted({thing.category for thing in THINGS}))
@@ -21,15 +21,16 @@ FIRST_ID = {"train": 1, "val": 1_000_001}
 
 _CHUNK = 32
 
-Photograph = tuple[bytes, int, int, list[tuple[str, Box]]]
-"""JPEG file, width, height, boxes."""
+Photograph = tuple[bytes, int, int, list[Seen]]
+"""JPEG file, width, height, what is seen."""
 
 
 def write(folder: Path, *, train: int, val: int, seed: int, workers: int) -> None:
     """Draw `train` + `val` scenes and write them to `folder` in the raw layout.
 
-    An annotation's `area` is that of its box. Half of the scenes (the odd image ids) show a person. The bytes depend on
-    the numbers of scenes and the seed alone, not on `workers`.
+    An annotation's `area` is the number of the object's visible pixels, as COCO's is that of its segmentation. Half of
+    the scenes (the odd image ids) show a person. The bytes depend on the numbers of scenes and the seed alone, not on
+    `workers`.
 
     Args:
         folder: an empty folder, made where it is missing.
@@ -62,21 +63,21 @@ def write(folder: Path, *, train: int, val: int, seed: int, workers: int) -> Non
 
 def _listed(scenes: Iterable[Photograph], first_id: int, content: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     """Yield file name and content of each photograph, and add its image and annotations to `content`."""
-    for image_id, (jpeg, width, height, boxes) in enumerate(scenes, first_id):
+    for image_id, (jpeg, width, height, objects) in enumerate(scenes, first_id):
         name = f"{image_id:012}.jpg"
         content["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for category, box in boxes:
-            content["annotations"].append(_annotation(len(content["annotations"]) + 1, image_id, category, box))
+        for seen in objects:
+            content["annotations"].append(_annotation(len(content["annotations"]) + 1, image_id, seen))
         yield name, jpeg
 
 
-def _annotation(number: int, image_id: int, category: str, box: Box) -> dict[str, Any]:
+def _annotation(number: int, image_id: int, seen: Seen) -> dict[str, Any]:
     return {
         "id": number,
         "image_id": image_id,
-        "category_id": CATEGORIES.index(category) + 1,
-        "bbox": list(box),
-        "area": box[2] * box[3],
+        "category_id": CATEGORIES.index(seen.category) + 1,
+        "bbox": list(seen.box),
+        "area": seen.area,
         "iscrowd": 0,
     }
 
@@ -88,7 +89,7 @@ def _photograph(seed: int, split: str, index: int) -> Photograph:
     done, jpeg = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, scene.quality])
     if not done:
         raise RuntimeError(f"scene {index} of {split}: not encoded")
-    return jpeg.tobytes(), width, height, scene.boxes
+    return jpeg.tobytes(), width, height, scene.objects
 
 
 def _one_thread() -> None:

@@ -92,7 +92,7 @@ def test_samples_show_photographs_and_boxes(tmp_path: Path) -> None:
     path = layout.annotations_path(folder, "train")
     path.write_text(path.read_text().replace("[10, 10.0, 30, 20]", "[6, 12, 30, 20]"))
     train = PackedSplit(np.zeros((4, 8, 8, 3), np.uint8), np.array([1, 0, 1, 0]), np.array([1, 2, 3, 4]))
-    sheet = samples.draw(folder, train, 0.005)
+    sheet = samples.draw(folder, train, "1 (person) if so, else 0")
     # Two boxes of 30 x 20 in photographs of 60 x 40: half a tile wide, a third of one high.
     outline = 2 * (samples.TILE * 30 // 60 + samples.TILE * 20 // 60)
     assert colours(sheet)[samples.BOX] == pytest.approx(2 * outline, rel=0.05)

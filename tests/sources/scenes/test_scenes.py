@@ -13,7 +13,7 @@ from scipy.stats import mannwhitneyu
 from earlyexit.sources.scenes import Scene, draw, write
 from earlyexit.sources.scenes.camera import photograph
 from earlyexit.sources.scenes.canvas import SUPERSAMPLE, Canvas
-from earlyexit.sources.scenes.compose import MIN_AREA
+from earlyexit.sources.scenes.compose import MIN_AREA, _Item, _lay_out, _paint, _seen
 from earlyexit.sources.scenes.dice import Dice
 from earlyexit.sources.scenes.people import draw_person
 from earlyexit.sources.scenes.settings import GAP, LONG_SIDE, QUALITY
@@ -31,18 +31,18 @@ def sample() -> tuple[Scene, ...]:
 
 def largest_share(scene: Scene) -> float:
     height, width = scene.image.shape[:2]
-    return max((w * h / (width * height) for name, (_, _, w, h) in scene.boxes if name == "person"), default=0.0)
+    return max((seen.area / (width * height) for seen in scene.objects if seen.category == "person"), default=0.0)
 
 
 def labels() -> NDArray[np.bool_]:
-    return np.array([largest_share(scene) > MIN_AREA for scene in sample()])
+    return np.array([largest_share(scene) >= MIN_AREA for scene in sample()])
 
 
 def test_draw_is_a_pure_function() -> None:
     once, other = draw(3, "train", 5), draw(3, "train", 6)
     again = draw(3, "train", 5)
     assert np.array_equal(once.image, again.image)
-    assert (once.boxes, once.quality) == (again.boxes, again.quality)
+    assert (once.objects, once.quality) == (again.objects, again.quality)
     assert once.image.shape != other.image.shape or not np.array_equal(once.image, other.image)
 
 
@@ -67,16 +67,37 @@ def test_even_scenes_hold_a_person_and_odd_ones_none() -> None:
 def test_no_person_is_near_the_border_of_the_rule() -> None:
     for scene in sample():
         height, width = scene.image.shape[:2]
-        for name, (_, _, w, h) in scene.boxes:
-            assert name != "person" or not GAP[0] < w * h / (width * height) < GAP[1]
+        for seen in scene.objects:
+            assert seen.category != "person" or not GAP[0] < seen.area / (width * height) < GAP[1]
 
 
 def test_boxes_lie_inside_the_picture() -> None:
     for scene in sample():
         height, width = scene.image.shape[:2]
-        for name, (x, y, w, h) in scene.boxes:
+        for name, (x, y, w, h), area in scene.objects:
             assert name in CATEGORIES
             assert x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= width and y + h <= height
+            assert 0 < area <= w * h
+
+
+def test_a_person_covers_about_half_of_the_box() -> None:
+    persons = [seen for scene in sample() for seen in scene.objects if seen.category == "person"]
+    shares = [seen.area / (seen.box[2] * seen.box[3]) for seen in persons]
+    assert 0.4 < np.median(shares) < 0.7
+
+
+def test_the_area_is_what_a_tree_in_front_leaves_of_a_person() -> None:
+    plan = _lay_out(Dice(0))
+    tree = next(thing for thing in THINGS if thing.category == "tree")
+    person = _Item(None, 200, 300, 200, leading=True, key=5)
+    plan.items = [person]
+    alone = _seen(_paint(plan, Dice(1))[0], plan.items)
+    plan.items = [person, _Item(tree, 205, 310, 120, key=6)]
+    canvas, _ = _paint(plan, Dice(1))
+    behind, front = _seen(canvas, plan.items)
+    assert (behind.category, front.category) == ("person", tree.category)
+    assert behind.area == (canvas.pixels[..., 3] == 1).sum() / SUPERSAMPLE**2
+    assert 0 < behind.area < alone[0].area
 
 
 def test_pictures_are_as_the_settings_say() -> None:
@@ -88,10 +109,12 @@ def test_pictures_are_as_the_settings_say() -> None:
 
 def test_persons_come_in_all_sizes_and_some_are_too_small_to_count() -> None:
     shares = np.array([largest_share(scene) for scene in sample()])
-    heights = [h / scene.image.shape[0] for scene in sample() for name, (_, _, _, h) in scene.boxes if name == "person"]
+    heights = [
+        h / scene.image.shape[0] for scene in sample() for name, (_, _, _, h), _ in scene.objects if name == "person"
+    ]
     assert ((shares > 0) & (shares < MIN_AREA)).any()
     assert min(heights) < 0.1 and max(heights) > 0.8
-    assert np.quantile(shares[labels()], 0.1) < 0.12 < 0.25 < np.quantile(shares[labels()], 0.9)
+    assert np.quantile(shares[labels()], 0.1) < 0.06 < 0.15 < np.quantile(shares[labels()], 0.9)
 
 
 TRIVIAL: dict[str, Callable[[Scene], float]] = {
@@ -104,7 +127,7 @@ TRIVIAL: dict[str, Callable[[Scene], float]] = {
     "noise": lambda scene: float(np.abs(np.diff(scene.image.astype(int), axis=1)).mean()),
     "sharpness": lambda scene: float(cv2.Laplacian(scene.image, cv2.CV_64F).var()),
     "saturation": lambda scene: float(np.ptp(scene.image, axis=2).mean()),
-    "objects": lambda scene: len(scene.boxes),
+    "objects": lambda scene: len(scene.objects),
 }
 
 
@@ -139,7 +162,7 @@ def test_write_follows_coco(tmp_path: Path) -> None:
     for index, image in enumerate(content["images"]):
         scene = draw(0, "val", index)
         found = [a for a in content["annotations"] if a["image_id"] == image["id"]]
-        assert [(names[a["category_id"]], tuple(a["bbox"])) for a in found] == scene.boxes
+        assert [(names[a["category_id"]], tuple(a["bbox"]), a["area"]) for a in found] == scene.objects
         jpeg = np.frombuffer(archive.read(f"val/{image['file_name']}"), np.uint8)
         decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
         assert decoded is not None and decoded.shape[:2] == (image["height"], image["width"])
