@@ -1,6 +1,7 @@
 # make repro   the environment, then every stage that is out of date
 # make test    the environment, then lint, types and tests
 # make seeds, positions, placement, quantizers        sweeps of the default network: reports/sweeps/*.md
+# make readings       the paper's rates and INT8 loss, by each way to read them, on make seeds' runs or RUNS='FOLDER...'
 # make promises       how often the guaranteed policy's promise is broken, on the run in this folder
 # make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: docs/pretrained.md
 # make vww     all of Visual Wake Words: docs/data.md; other params: make vww ARGS='-S joint.w_final=0.5'
@@ -19,7 +20,7 @@ MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme promises seeds positions placement quantizers regimes photos vww show given-photos
+.PHONY: repro test lint clean readme promises readings seeds positions placement quantizers regimes photos vww show given-photos
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -73,6 +74,12 @@ quantizers: $(READY)
 promises: $(READY)
 	$(RUN) dvc repro policy evaluate
 	$(RUN) python -m experiments.promises
+
+# Names of experiments, or folders of finished runs; RUNS=. is the run in this folder.
+RUNS ?= seeds
+
+readings: $(READY)
+	$(RUN) python -m experiments.readings $(RUNS)
 
 # Absolute paths: queued experiments run in a copy of this folder.
 ON_PHOTOS = -S "data.source='$$(realpath "$$PHOTOS")'" -S "baseline.pretrained='$$(realpath "$$PRETRAINED")'" \

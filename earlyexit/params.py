@@ -23,6 +23,7 @@ from earlyexit.model.architecture import (
     Strict,
     for_each,
 )
+from earlyexit.quantization.recipe import Quantizer, Ranges, Weights, check_available
 from earlyexit.training.recipe import (
     AugmentRecipe,
     BaselineRecipe,
@@ -155,15 +156,28 @@ class ExportParams(Strict):
 
 
 class PtqParams(Strict):
-    """INT8 post-training quantization (Section II-B)."""
+    """INT8 post-training quantization (Section II-B).
 
-    quantizer: Literal["litert", "tensorflow"]
+    Attributes:
+        quantizer, weights, ranges: as `quantization.quantize` takes them.
+        images: of the calibration split.
+    """
+
+    quantizer: Quantizer
+    weights: Weights
+    ranges: Ranges
     images: Annotated[Images, Field(ge=2, multiple_of=2)]
 
 
 class CalibrateParams(Strict):
-    """Percentiles of confidence, one for each row of Table I."""
+    """Thresholds of the exits.
 
+    Attributes:
+        scope: whose confidences a percentile is taken of, see `policy.thresholds.Scope`.
+        percentiles: of confidence, one for each row of Table I.
+    """
+
+    scope: Literal["exit", "pooled", "final"]
     percentiles: Annotated[list[Percentile], Field(min_length=1), AfterValidator(_ascending)]
 
 
@@ -292,6 +306,10 @@ class Params(Strict):
         memory, name = self.memory, self.model.backbone
         return getattr(memory.flash_limit, name), getattr(memory.sram_limit, name)
 
+    def per_channel(self) -> bool:
+        """Return whether each channel of a layer's weights gets a scale of its own."""
+        return self.ptq.weights == "per_channel"
+
     def policies(self) -> list[str]:
         """Return the names of all exit policies."""
         exits = self.placement.most if self.exits.placement == "searched" else len(self.given().exits)
@@ -311,6 +329,7 @@ class Params(Strict):
                 f"joint.w_exits: {weights} weights for the {exits} exits of exits.{self.model.backbone}; "
                 "give one for each exit, or one value for all"
             )
+        check_available(self.ptq.quantizer, self.ptq.weights, self.ptq.ranges)
         if self.firmware.policy not in self.policies():
             raise ValueError(
                 f"firmware.policy: no policy {self.firmware.policy}; there are {', '.join(self.policies())}"

@@ -1,9 +1,13 @@
-"""Finished experiments by name: their params, and their reports as Git holds them."""
+"""Finished experiments by name: their params and reports as Git holds them, their models as DVC's cache holds them."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from ruamel.yaml import YAML
@@ -59,6 +63,21 @@ class Experiment:
         content: bytes = self.repo.scm.get_fs(self.revision).cat_file(path)
         return content
 
+    def fetch(self, paths: Sequence[str], folder: Path) -> None:
+        """Copy files and folders of the experiment, such as models/int8, into `folder`.
+
+        Raises:
+            ValueError: one is not there, or not in DVC's cache.
+        """
+        files = DVCFileSystem(url=self.repo.root_dir, rev=self.revision)
+        for path in paths:
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                files.get(path, str(target), recursive=files.isdir(path))
+            except (DvcException, OSError) as error:
+                raise ValueError(f"{self.name} ({self.revision[:7]}): {path} cannot be read: {error}") from error
+
     def _files(self, path: str) -> list[str]:
         """Return `path` if it is a file, and all files below it if it is a folder."""
         return sorted(self.repo.scm.get_fs(self.revision).find(path))
@@ -83,6 +102,31 @@ def find(sweep: str, folder: str = ".") -> list[Experiment]:
         if named:
             return [Experiment(name, revision, repo) for _, name, revision in named]
     raise ValueError(f"no experiments named {sweep}-1, {sweep}-2, ...; run `make {sweep}`, see docs/sweeps.md")
+
+
+def folders(arguments: Sequence[str], paths: Sequence[str]) -> Iterator[Path]:
+    """Yield the folder of each finished run; that of an experiment is a copy, removed when the next is asked for.
+
+    Args:
+        arguments: folders of finished runs, or names as `find` takes them.
+        paths: what is read of a run.
+
+    Raises:
+        ValueError: there is no such folder and no such experiment, or it lacks one of `paths`.
+    """
+    for argument in arguments:
+        if Path(argument).is_dir():
+            yield Path(argument)
+            continue
+        for experiment in find(argument):
+            with TemporaryDirectory() as copy:
+                experiment.fetch(paths, Path(copy))
+                yield Path(copy)
+
+
+def seed(folder: Path) -> int:
+    """Return train.seed of the finished run in `folder`."""
+    return int(_yaml((folder / "params.yaml").read_bytes())["train"]["seed"])
 
 
 def save(sweep: str, content: Any, text: str) -> None:

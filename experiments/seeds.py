@@ -37,10 +37,10 @@ def markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
     rows = [
         [
             row["configuration"],
-            _cell(row["accuracy"], 100),
-            _cell(row["early_exit_rate"], 100),
-            _cell(row["mean_macs"], 1e-6),
-            *(_cell(row[key]) for key in ("speedup_macs", "speedup_measured", "speedup_emulated")),
+            cell(row["accuracy"], 100),
+            cell(row["early_exit_rate"], 100),
+            cell(row["mean_macs"], 1e-6),
+            *(cell(row[key]) for key in ("speedup_macs", "speedup_measured", "speedup_emulated")),
         ]
         for row in summary
     ]
@@ -65,11 +65,11 @@ def summarize_policies(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]
         rows.append(
             {
                 "name": entries[0]["name"],
-                "calibration_loss": _spread(lost["calibration"]),
-                "loss": _spread(lost["val"]),
-                "overfit": _spread([val - own for own, val in zip(*lost.values(), strict=True)]),
-                "risk": _spread([entry["val"]["risk"] for entry in entries]),
-                "speedup_emulated": _spread([entry["val"]["speedup_emulated"] for entry in entries]),
+                "calibration_loss": spread(lost["calibration"]),
+                "loss": spread(lost["val"]),
+                "overfit": spread([val - own for own, val in zip(*lost.values(), strict=True)]),
+                "risk": spread([entry["val"]["risk"] for entry in entries]),
+                "speedup_emulated": spread([entry["val"]["speedup_emulated"] for entry in entries]),
             }
         )
     return rows
@@ -86,7 +86,7 @@ def policies_markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int], n
         "Speedup (Cortex-M4)",
     ]
     keys = ("calibration_loss", "loss", "overfit", "risk")
-    rows = [[row["name"], *(_cell(row[key], 100) for key in keys), _cell(row["speedup_emulated"])] for row in summary]
+    rows = [[row["name"], *(cell(row[key], 100) for key in keys), cell(row["speedup_emulated"])] for row in summary]
     note = (
         f"Loss in points against the whole network. Mean ± sample standard deviation over {len(seeds)} seeds "
         f"({', '.join(map(str, seeds))}); n = {n[0]:,} calibration and {n[1]:,} val images, the same for all seeds."
@@ -111,18 +111,33 @@ def _row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "configuration": rows[0]["configuration"],
         "n": rows[0]["n"],
-        **{key: _spread([row[key] for row in rows]) for key in CELLS},
+        **{key: spread([row[key] for row in rows]) for key in CELLS},
     }
 
 
-def _spread(values: Sequence[float | None]) -> Cell | None:
+def spread(values: Sequence[float | None]) -> Cell | None:
+    """Return the mean and, of two values or more, the sample standard deviation; None if a value is missing."""
     numbers = [value for value in values if value is not None]
-    whole = len(numbers) == len(values)
-    return {"mean": statistics.fmean(numbers), "sd": statistics.stdev(numbers)} if whole else None
+    if len(numbers) < len(values):
+        return None
+    deviation = {"sd": statistics.stdev(numbers)} if len(numbers) > 1 else {}
+    return {"mean": statistics.fmean(numbers), **deviation}
 
 
-def _cell(cell: Cell | None, factor: float = 1) -> str:
-    return f"{factor * cell['mean']:.2f} ± {factor * cell['sd']:.2f}" if cell else NOTHING
+def cell(found: Cell | None, factor: float = 1, sign: str = "") -> str:
+    """Return a mean and its deviation as they stand in a table; `sign` is + where the mean is a difference."""
+    if found is None:
+        return NOTHING
+    deviation = f" ± {factor * found['sd']:.2f}" if "sd" in found else ""
+    return f"{factor * found['mean']:{sign}.2f}{deviation}"
+
+
+def over(seeds: Sequence[int]) -> str:
+    """Return for the note under a table what its cells are: of one run, or means over several."""
+    if len(seeds) == 1:
+        return f"one run (seed {seeds[0]})"
+    listed = ", ".join(map(str, seeds))
+    return f"mean ± sample standard deviation over {len(seeds)} seeds ({listed})"
 
 
 if __name__ == "__main__":

@@ -14,16 +14,17 @@ from stages import run
 
 def main() -> None:
     """Run the INT8 segments on the calibration split; write models/calibration.safetensors, thresholds.json."""
-    percentiles = load().calibrate.percentiles
+    params = load().calibrate
     network = deployment.load(Path("models/int8/early_exit"))
     split = open_split("data/packed", "calibration")
     check_classes(split.labels)
     logits = all_logits(network.segments(), network.quantize(split.images), "calibration images")
     margins, answers = decision.margins(logits), decision.labels(logits)
-    thresholds = calibrate(margins, percentiles, network.names, network.logits_scales(), answers)
+    scales = network.logits_scales()
+    thresholds = calibrate(margins, params.percentiles, network.names, scales, answers, params.scope)
     calibration.save("models/calibration.safetensors", logits, split.labels)
     write_json("models/thresholds.json", thresholds.model_dump())
-    thresholds.print_summary()
+    thresholds.print_summary(params.scope)
 
 
 if __name__ == "__main__":

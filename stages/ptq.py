@@ -28,7 +28,7 @@ def main() -> None:
     rows = balanced_up_to(split.labels, params.images, seed=0)
     print(f"calibrating on {len(rows)} images, half of each class (ptq.images: {params.images})")
     samples = architecture.pixels.images(split.images[rows])
-    models = quantize(float_models, samples, architecture.pixels.range, params.quantizer)
+    models = quantize(float_models, samples, architecture.pixels.range, params.quantizer, params.weights, params.ranges)
     network = deployment.Deployment(
         names=architecture.outputs,
         models=models,

@@ -11,7 +11,8 @@ from hypothesis import settings
 
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.quantization import convert
-from earlyexit.quantization.quantize import Quantizer, quantize
+from earlyexit.quantization.quantize import quantize
+from earlyexit.quantization.recipe import Quantizer, Weights
 from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network
@@ -72,9 +73,15 @@ def deployed(deployments: dict[Quantizer, Deployment]) -> Deployment:
     return deployments["litert"]
 
 
-def deploy(exported: Exported, quantizer: Quantizer) -> Deployment:
+@pytest.fixture(scope="session")
+def per_tensor(exported: Exported) -> Deployment:
+    """The exported network, INT8, one scale for all weights of a layer."""
+    return deploy(exported, "litert", "per_tensor")
+
+
+def deploy(exported: Exported, quantizer: Quantizer, weights: Weights = "per_channel") -> Deployment:
     architecture = exported.network.architecture
-    models = quantize(exported.segments, exported.normalized, architecture.pixels.range, quantizer)
+    models = quantize(exported.segments, exported.normalized, architecture.pixels.range, quantizer, weights)
     return Deployment(
         names=architecture.outputs,
         models=models,

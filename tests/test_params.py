@@ -318,7 +318,10 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "joint.w_exits": [[], -0.3, [0.3, 0.3, -0.3], [0.3, 0.3, "0.3"]],
     "export.tolerance": [0],
     "ptq.quantizer": ["onnx"],
+    "ptq.weights": ["per_layer"],
+    "ptq.ranges": ["percentile"],
     "ptq.images": [0, 501],
+    "calibrate.scope": ["all"],
     "calibrate.percentiles": [[], [101], [-1], [95, 50], [50, 50], [50.5]],
     "policy.cost": ["time"],
     "policy.loss": [[], [-0.01], [1.0], [0.01, 0.005], [0.01, 0.01]],
@@ -387,6 +390,14 @@ def test_out_of_range(tmp_path: Path, leaf: str) -> None:
             {"policy.patience": [3, 5], "firmware.policy": "patience5"},
             "firmware.policy: no policy patience5; there are p50, p75, p95, searched_0, searched_0.005, searched_0.01, "
             "searched_0.02, guaranteed, patience3$",
+        ),
+        (
+            {"ptq.quantizer": "tensorflow", "ptq.weights": "per_tensor"},
+            r"ptq.weights: per_tensor, but ptq.quantizer is tensorflow, whose .* give per_channel, or ptq.quantizer: l",
+        ),
+        (
+            {"ptq.quantizer": "tensorflow", "ptq.ranges": "moving_average"},
+            r"ptq.ranges: moving_average, but ptq.quantizer is tensorflow, whose .* give extremes, or ptq.quantizer: l",
         ),
         ({"baseline.small_epochs": 9}, "baseline: small_epochs: 9 must be less than epochs"),
         ({"baseline.epochs": 0}, "baseline: epochs: 0 leaves random weights; give baseline.pretrained"),

@@ -58,6 +58,7 @@ STAGES_OF = {
     "joint": {"joint"},
     "export": {"export@baseline", "export@early_exit"},
     "ptq": {"ptq@baseline", "ptq@early_exit"},
+    "ptq.weights": {"design", "placement", "ptq@baseline", "ptq@early_exit"},
     "calibrate": {"calibrate"},
     "policy": {"policy"},
     "benchmark": {"benchmark"},

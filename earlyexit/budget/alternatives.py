@@ -71,12 +71,13 @@ class Alternatives:
         return sum(flash) + SLACK * len(flash), max(sram)
 
 
-def survey(plain: Architecture, head: Head, channels: int) -> Alternatives:
+def survey(plain: Architecture, head: Head, channels: int, *, per_channel: bool = True) -> Alternatives:
     """Measure all sets of exits with one kind of head.
 
     Args:
         plain: the network without exits.
         head, channels: of each exit.
+        per_channel: as `blueprint` takes it.
 
     Raises:
         ValueError: TFLM cannot load a segment.
@@ -86,7 +87,8 @@ def survey(plain: Architecture, head: Head, channels: int) -> Alternatives:
     # Any segment of a larger set is also one of a set of two exits, or of one.
     for exits in [exits for size in (1, 2) for exits in combinations(range(len(blocks)), size)]:
         chosen = [blocks[place] for place in exits]
-        models |= zip(_spans(exits), blueprint(_with(plain, chosen, head, channels)), strict=True)
+        drawn = blueprint(_with(plain, chosen, head, channels), per_channel=per_channel)
+        models |= zip(_spans(exits), drawn, strict=True)
     everywhere = [operators(model) for model in blueprint(_with(plain, blocks, head, channels))]
     layers = 4 if head in HEAD_STRIDES else 2  # depthwise, pointwise, mean, linear
     kept = [prod(found[-layers].inputs[0].shape) for found in everywhere[:-1]]  # features, which the head reads

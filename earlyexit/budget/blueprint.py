@@ -25,8 +25,10 @@ _LOWEST = -128
 _Layer = Callable[["_File", Any], Any]
 
 
-def blueprint(architecture: Architecture) -> list[bytes]:
+def blueprint(architecture: Architecture, *, per_channel: bool = True) -> list[bytes]:
     """Return an INT8 .tflite file with random weights for each segment of `architecture`; equal input, equal bytes.
+
+    The weights of a layer have a scale for each channel, or (`per_channel` is False) one scale.
 
     The features of a segment have the scale and zero point of the next one's input, so the files run as a cascade.
     The files of a trained network differ in size by some bytes: a file stores equal vectors once, and chance decides
@@ -42,7 +44,7 @@ def blueprint(architecture: Architecture) -> list[bytes]:
     segments = architecture.segment_blocks
     models = []
     for number, names in enumerate(segments):
-        file = _File(given, rng)
+        file = _File(given, rng, per_channel=per_channel)
         x = file.input
         for name in names:
             x = layers[name](file, x)
@@ -56,9 +58,10 @@ def blueprint(architecture: Architecture) -> list[bytes]:
 class _File:
     """A .tflite file under construction; each method adds an operator and returns its output, a TensorT."""
 
-    def __init__(self, given: Any, rng: np.random.Generator) -> None:
+    def __init__(self, given: Any, rng: np.random.Generator, *, per_channel: bool) -> None:
         self.input = given
         self._rng = rng
+        self._per_channel = per_channel
         self._zero_points = cycle(range(1, 128))  # all different, up to 127 of them
         self._data: dict[Any, np.ndarray] = {}
         self._operators: list[tuple[str, list[Any], Any, Any]] = []
@@ -157,11 +160,11 @@ class _File:
         channels = shape[axis]
         fan_in = np.prod(shape) / channels
         # The output spreads as the input does: INT8 weights drawn evenly have a standard deviation of 73.
-        scales = self._rng.uniform(0.5, 1.5, channels) / (73 * fan_in**0.5)
+        scales = self._rng.uniform(0.5, 1.5, channels if self._per_channel else 1) / (73 * fan_in**0.5)
         weights = self._rng.integers(-127, 128, shape, np.int8)
         biases = self._rng.integers(-1000, 1001, channels, np.int32)
         return (
-            self._constant(weights, schema.TensorType.INT8, _record(scales, 0, axis)),
+            self._constant(weights, schema.TensorType.INT8, _record(scales, 0, axis if self._per_channel else 0)),
             self._constant(biases, schema.TensorType.INT32, _record(scales * x.quantization.scale[0], 0)),
         )
 

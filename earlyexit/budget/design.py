@@ -46,15 +46,15 @@ class Design:
         return [part.footprint for part in self.segments]
 
 
-def survey(architecture: Architecture) -> Design:
-    """Measure the blueprint of `architecture` and of its baseline.
+def survey(architecture: Architecture, *, per_channel: bool = True) -> Design:
+    """Measure the blueprint of `architecture` and of its baseline; `per_channel`: as `blueprint` takes it.
 
     Raises:
         ValueError: TFLM cannot load a file, as `limits.measure_all`.
     """
     plain = Architecture(backbone=architecture.backbone, resolution=architecture.resolution)
-    (baseline,) = _parts(plain)
-    return Design(_parts(architecture), baseline)
+    (baseline,) = _parts(plain, per_channel)
+    return Design(_parts(architecture, per_channel), baseline)
 
 
 def markdown(design: Design) -> str:
@@ -97,8 +97,8 @@ def check(design: Design, flash_limit: int, sram_limit: int) -> None:
     limits.check(design.footprints, flash_limit, sram_limit, slack=SLACK * len(design.segments))
 
 
-def _parts(architecture: Architecture) -> list[Part]:
-    models = blueprint(architecture)
+def _parts(architecture: Architecture, per_channel: bool) -> list[Part]:
+    models = blueprint(architecture, per_channel=per_channel)
     footprints = limits.measure_all(architecture.outputs, models)
     return list(map(_part, footprints, architecture.segment_blocks, models))
 

@@ -42,23 +42,36 @@ def confidence(margin: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
 def percentile_thresholds(calibration: np.ndarray, percentile: float) -> list[int]:
     """Return the threshold of each exit: the percentile of its margins over the calibration split (Section III-A).
 
-    It is the smallest margin that at least `percentile` percent of the images do not exceed. So at most
-    100 - percentile percent of the calibration split exceed it, with ties or without.
+    At most 100 - percentile percent of the calibration split exceed it, with ties or without.
 
     Args:
         calibration: integer margins (exits, N), of the early exits only.
         percentile: 0 to 100.
 
     Raises:
+        ValueError: as `percentiles`.
+    """
+    return [int(threshold) for threshold in percentiles(calibration, percentile)]
+
+
+def percentiles(values: np.ndarray, percentile: float) -> np.ndarray:
+    """Return for each row the smallest value that at least `percentile` percent of the row do not exceed.
+
+    Args:
+        values: (rows, N).
+        percentile: 0 to 100.
+
+    Raises:
         ValueError: no images, or a percentile outside 0..100.
     """
-    if calibration.shape[1] == 0:
+    if values.shape[1] == 0:
         raise ValueError("thresholds need calibration images, and there are none")
     if not 0 <= percentile <= 100:
         raise ValueError(f"percentile {percentile} is outside 0..100")
     # NumPy's inverted_cdf takes n * (percentile / 100), whose rounding moves e.g. rank 7 of 100 up to 8.
-    rank = max(math.ceil(calibration.shape[1] * percentile / 100), 1)
-    return [int(t) for t in np.sort(calibration, axis=1)[:, rank - 1]]
+    rank = max(math.ceil(values.shape[1] * percentile / 100), 1)
+    found: np.ndarray = np.sort(values, axis=1)[:, rank - 1]
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,24 @@
 """The thresholds of every percentile, and the file that holds them."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from earlyexit.common.files import read_json
-from earlyexit.policy.decision import confidence, percentile_thresholds
+from earlyexit.policy.decision import confidence, percentiles
 from earlyexit.task import CLASSES
+
+Scope = Literal["exit", "pooled", "final"]
+"""Whose confidences a percentile is taken of: the exit's own, those of all early exits, the final classifier's."""
+
+_REQUESTED: dict[Scope, str] = {
+    "exit": "of each exit",
+    "pooled": "of all exits' confidences",
+    "final": "of the final classifier's confidences",
+}
+_MARGINS = np.arange(256)
 
 Percentile = Annotated[int, Field(ge=0, le=100)]
 Name = Annotated[str, Field(pattern=r"^exit\d{1,3}$")]
@@ -49,21 +59,27 @@ class Thresholds(BaseModel):
                 raise ValueError("one row for each percentile 0..100, one value for each exit")
         return self
 
-    def print_summary(self) -> None:
+    def print_summary(self, scope: Scope = "exit") -> None:
         """Print requested and achieved exit rates of the table's percentiles, and the warnings."""
         for percentile in self.table:
             shares = ", ".join(
                 f"{name} {share:.1%}" for name, share in zip(self.exits, self.achieved[percentile], strict=True)
             )
             print(
-                f"p{percentile}: {100 - percentile} % requested of each exit, {shares} on {self.n} calibration images"
+                f"p{percentile}: {100 - percentile} % requested {_REQUESTED[scope]}, {shares} on {self.n} calibration "
+                "images"
             )
         for warning in self.warnings:
             print(f"warning: {warning}")
 
 
 def calibrate(
-    margins: np.ndarray, table: list[int], names: list[str], scales: list[float], answers: np.ndarray | None = None
+    margins: np.ndarray,
+    table: list[int],
+    names: list[str],
+    scales: list[float],
+    answers: np.ndarray | None = None,
+    scope: Scope = "exit",
 ) -> Thresholds:
     """Return the thresholds of percentiles 0 to 100.
 
@@ -73,6 +89,7 @@ def calibrate(
         names, scales: of the classifiers and of their INT8 logits.
         answers: class that each classifier gives each image, (classifiers, N); if given, a classifier with the same
             answer for all images causes a warning.
+        scope: whose confidences the percentiles are taken of.
 
     Raises:
         ValueError: a scale is not positive and finite, so the margins have no meaning.
@@ -81,7 +98,12 @@ def calibrate(
         if not (np.isfinite(scale) and scale > 0):
             raise ValueError(f"{name}: its logits have scale {scale}, expected a positive number; rerun the ptq stage")
     early = margins[:-1]
-    thresholds = [percentile_thresholds(early, percentile) for percentile in range(101)]
+    # Exits differ in scale, so margins are compared as real numbers. 8 bits times a 32-bit float is exact in 64 bits.
+    levels = _MARGINS * np.array(scales)[:, None]
+    real = np.take_along_axis(levels, margins, axis=1)
+    thresholds = [
+        integer_thresholds(levels[:-1], confidence_thresholds(real, percentile, scope)) for percentile in range(101)
+    ]
     steps = np.array(thresholds)
     return Thresholds(
         n=margins.shape[1],
@@ -92,6 +114,37 @@ def calibrate(
         achieved=[(early > row[:, None]).mean(1).tolist() for row in steps],
         warnings=_warnings(margins, thresholds, table, names, answers),
     )
+
+
+def confidence_thresholds(confidences: np.ndarray, percentile: float, scope: Scope) -> np.ndarray:
+    """Return the confidence that an image must exceed at each early exit.
+
+    Args:
+        confidences: of every classifier, (classifiers, N), the final one's last; of one unit unless `scope` is exit.
+        percentile: 0 to 100.
+        scope: whose confidences the percentile is taken of.
+
+    Raises:
+        ValueError: no images, or a percentile outside 0..100.
+    """
+    early = confidences[:-1]
+    if scope == "exit":
+        return percentiles(early, percentile)
+    common = early.reshape(1, -1) if scope == "pooled" else confidences[-1:]
+    return np.repeat(percentiles(common, percentile), len(early))
+
+
+def integer_thresholds(levels: np.ndarray, thresholds: np.ndarray) -> list[int]:
+    """Return the integer margin that an image must exceed to exceed a confidence.
+
+    Args:
+        levels: confidence of the margins 0 to 255 at each early exit, ascending, (exits, 256).
+        thresholds: confidence that an image must exceed at each early exit, (exits,).
+
+    Returns:
+        for each exit the largest margin whose confidence is not greater, -1 if there is none.
+    """
+    return [int(np.searchsorted(row, limit, "right")) - 1 for row, limit in zip(levels, thresholds, strict=True)]
 
 
 def check_classes(labels: np.ndarray) -> None:
@@ -141,9 +194,10 @@ def _warnings(
         rows = zip(names[:-1], thresholds[percentile], margins[:-1], dead[:-1], strict=True)
         for name, threshold, values, is_dead in rows:
             if percentile < 100 and not is_dead and not (values > threshold).any():
-                tied = int((values == threshold).sum())
-                found.append(
-                    f"p{percentile}: no calibration image leaves at {name}: its threshold {threshold} is the largest "
-                    f"margin there is, which {tied} of {n} images have"
-                )
+                largest = int(values.max())
+                fault = f"is above the largest margin there is, {largest}"
+                if threshold == largest:
+                    tied = int((values == threshold).sum())
+                    fault = f"is the largest margin there is, which {tied} of {n} images have"
+                found.append(f"p{percentile}: no calibration image leaves at {name}: its threshold {threshold} {fault}")
     return found

@@ -3,24 +3,29 @@
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from earlyexit.common.quiet import quiet
+from earlyexit.quantization.recipe import Quantizer, Ranges, Weights, check_available
 from earlyexit.tflite.compact import compact
 from earlyexit.tflite.reader import interface, logits_and_features
 from earlyexit.tflite.segment import Segment
 
-Quantizer = Literal["litert", "tensorflow"]
 SIGNATURE = "serving_default"
 
 
 def quantize(
-    models: Sequence[bytes], images: np.ndarray, input_range: tuple[float, float], quantizer: Quantizer
+    models: Sequence[bytes],
+    images: np.ndarray,
+    input_range: tuple[float, float],
+    quantizer: Quantizer,
+    weights: Weights = "per_channel",
+    ranges: Ranges = "extremes",
 ) -> list[bytes]:
-    """Quantize the segments of one network to INT8, weights per channel, activations per tensor.
+    """Quantize the segments of one network to INT8, activations per tensor.
 
     Each segment is calibrated on the float features of the segment before. Both segments give these features the same
     scale (but for the last bits) and zero point, so INT8 features pass from file to file unchanged.
@@ -30,17 +35,22 @@ def quantize(
         images: calibration images, normalized float32 (N, H, W, 3).
         input_range: smallest and largest value of a normalized pixel.
         quantizer: "litert" (ai-edge-quantizer) or "tensorflow" (TensorFlow's calibrator, the paper's tool).
+        weights: per_channel: a scale for each channel of a layer; per_tensor: one for the layer.
+        ranges: of activations. extremes: the smallest and the largest value over all images; moving_average: of each
+            image's smallest and largest value, by ai-edge-quantizer's default, which depends on the order of images.
 
     Raises:
-        ValueError: the quantizer gave the features different scales in two segments; names the segments.
+        ValueError: the quantizer does not offer this choice, or gave the features different scales in two segments;
+            the message names the params, or the segments.
     """
+    check_available(quantizer, weights, ranges)
     quantized = []
     samples: list[np.ndarray] = list(images[:, None])
     low, high = (np.full((1, 1, 1, 1), value, np.float32) for value in input_range)
     shared: Any = {"min": low, "max": high}
     for number, model in enumerate(models, start=1):
         if quantizer == "litert":
-            content, shared = _litert(model, samples, shared)
+            content, shared = _litert(model, samples, shared, weights, ranges)
         else:
             content = _tensorflow(model, tqdm(samples, desc=f"calibrate segment {number}", unit="image", mininterval=1))
         quantized.append(compact(content))
@@ -50,26 +60,34 @@ def quantize(
     return quantized
 
 
-def _litert(model: bytes, samples: Any, input_range: Any) -> tuple[bytes, Any]:
+def _litert(model: bytes, samples: Any, input_range: Any, weights: Weights, ranges: Ranges) -> tuple[bytes, Any]:
     """Return one segment in INT8, and the range of its features, which is the `input_range` of the next segment."""
-    from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
+    from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
-    rules = recipe.static_wi8_ai8()
+    kinds = qtyping.QuantGranularity
+    granularity = {"per_channel": kinds.CHANNELWISE, "per_tensor": kinds.TENSORWISE}
+    update = {"extremes": qsv_utils.min_max_update, "moving_average": qsv_utils.moving_average_update}
     manager = recipe_manager.RecipeManager()
-    manager.load_quantization_recipe(rules)
+    manager.add_static_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        activation_num_bits=8,
+        weight_num_bits=8,
+        weight_granularity=granularity[weights],
+    )
     signature_input, taken, given = _names(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about an interpreter that keeps all tensors, which a calibrator needs
-        # The default is a moving average, which depends on the order of the samples; the paper's tool takes extremes.
-        observer = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+        observer = calibrator.Calibrator(model, num_threads=1, qsv_update_func=update[ranges])
         observer.calibrate({SIGNATURE: [{signature_input: x} for x in samples]}, manager)
-    ranges = observer.get_model_qsvs()
-    ranges[taken] = input_range
+    found = observer.get_model_qsvs()
+    found[taken] = input_range
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = quantizer.Quantizer(model, rules).quantize(ranges, enable_progress_report=False)
-    return bytes(result.quantized_model), None if given is None else ranges[given]
+        tool = quantizer.Quantizer(model, manager.get_quantization_recipe())
+        result = tool.quantize(found, enable_progress_report=False)
+    return bytes(result.quantized_model), None if given is None else found[given]
 
 
 def _tensorflow(model: bytes, samples: Any) -> bytes:

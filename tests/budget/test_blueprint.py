@@ -53,8 +53,8 @@ def structure(model: bytes) -> Any:
     return whole, ends, wiring, [operator(entry) for entry in graph.operators]
 
 
-def assert_same_cost(architecture: Architecture, models: list[bytes]) -> None:
-    drawn = blueprint(architecture)
+def assert_same_cost(architecture: Architecture, models: list[bytes], *, per_channel: bool = True) -> None:
+    drawn = blueprint(architecture, per_channel=per_channel)
     assert len(drawn) == len(models)
     for mine, real in zip(drawn, models, strict=True):
         assert structure(mine) == structure(real)
@@ -75,6 +75,10 @@ def with_a_pooled_head() -> Architecture:
 
 def test_costs_what_the_deployed_network_costs(exported: Exported, deployed: Deployment) -> None:
     assert_same_cost(exported.network.architecture, deployed.models)
+
+
+def test_costs_what_the_network_with_weights_per_tensor_costs(exported: Exported, per_tensor: Deployment) -> None:
+    assert_same_cost(exported.network.architecture, per_tensor.models, per_channel=False)
 
 
 def with_strided_heads() -> Architecture:

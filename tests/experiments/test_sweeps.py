@@ -39,6 +39,8 @@ policy = {"name": "searched_0", "calibration": {"loss": 0.0}, "val": kept}
 write("policies.json", {"n": 100, "calibration": {"n": 50}, "policies": [policy]})
 write("plots/frontier.csv", seed)
 write("plots/samples.png", seed)
+pathlib.Path("models").mkdir(exist_ok=True)
+pathlib.Path("models/weights").write_text(str(seed))
 """
 OUTS = ["table1.json", "policies.json", "metrics.json", "memory.json", "reliability.json", "plots"]
 
@@ -55,6 +57,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dvc.yaml").write_text(
         "stages:\n  all:\n    cmd: python stage.py\n    params: [train, exits]\n    deps: [stage.py]\n    outs:\n"
         + outs
+        + "    - models\n"
     )
     (folder / "reports").mkdir()
     (folder / "reports/notes.md").write_text("by hand")
@@ -78,6 +81,18 @@ def test_experiments_are_found_by_name_in_order(project: Path) -> None:
     assert [experiment.param("train.seed") for experiment in found] == [2, 4]
     assert [experiment.report("memory.json")["early_exit"]["flash"] for experiment in found] == [2000, 4000]
     assert [experiment.name for experiment in finished.find("other", str(project))] == ["other"]
+
+
+def test_models_of_experiments_are_copied_one_after_the_other(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    found = [
+        (finished.seed(folder), (folder / "models/weights").read_text(), folder)
+        for folder in finished.folders(["trial", "."], ["params.yaml", "models"])
+    ]
+    assert [entry[:2] for entry in found] == [(2, "2"), (4, "4"), (3, "3")]
+    assert [folder.exists() for *_, folder in found] == [False, False, True]
+    with pytest.raises(ValueError, match=r"trial-1 \(.{7}\): data cannot be read: "):
+        next(finished.folders(["trial"], ["data"]))
 
 
 def test_what_is_not_there(project: Path, tmp_path: Path) -> None:

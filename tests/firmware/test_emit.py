@@ -9,9 +9,11 @@ from earlyexit.firmware import emit, layers
 from earlyexit.firmware.layers import Add, Depthwise, Layer
 from earlyexit.params import load, overridden
 from earlyexit.tflite import arena
+from earlyexit.tflite.deployment import Deployment
 from earlyexit.tflite.reader import logits_and_features
 from earlyexit.tflite.segment import Segment
 from tests import ROOT, tiny_network
+from tests.conftest import Exported
 from tests.firmware import single_layer
 from tests.firmware.host import DEFAULT, KERNELS, build
 from tests.tiny_network import FAMILIES, Family
@@ -80,6 +82,19 @@ def test_segments_in_c_equal_litert_and_tflm(tmp_path: Path, family: Family, com
     images = (tiny_network.images(4).astype(np.int16) - 128).astype(np.int8)
     result = subprocess.run([built], input=images.tobytes(), capture_output=True, check=True)
     assert result.stdout == b"".join(expected(models, image) for image in images)
+
+
+@pytest.mark.parametrize("dsp", [True, False])
+def test_weights_of_one_scale_a_tensor_in_c_equal_litert_and_tflm(
+    tmp_path: Path, per_tensor: Deployment, exported: Exported, dsp: bool
+) -> None:
+    source = tmp_path / "program.c"
+    source.write_text(program(per_tensor.models))
+    defines = ["EE_EMULATE_DSP"] if dsp else []
+    built = build([KERNELS / "ee_kernels.c", source], tmp_path / "program", defines=defines)
+    images = per_tensor.quantize(exported.images[:4])
+    result = subprocess.run([built], input=images.tobytes(), capture_output=True, check=True)
+    assert result.stdout == b"".join(expected(per_tensor.models, image) for image in images)
 
 
 def test_constants_are_deterministic_and_fit_the_page() -> None:

@@ -1,11 +1,16 @@
 import json
+from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from earlyexit.policy import decision
-from earlyexit.policy.thresholds import Thresholds, calibrate, check_classes, load_thresholds
+from earlyexit.policy.thresholds import Scope, Thresholds, calibrate, check_classes, load_thresholds
 
 NAMES = ["exit1", "exit2", "final"]
 SCALES = [0.02, 0.05, 0.01]
@@ -35,6 +40,50 @@ def test_every_percentile_of_every_early_exit(margins: np.ndarray, found: Thresh
 
 def test_the_final_classifier_has_no_say(margins: np.ndarray, found: Thresholds) -> None:
     assert calibrate(np.vstack([margins[:2], margins[2:] * 4]), [50, 95], NAMES, SCALES) == found
+
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+scale = st.floats(2**-10, 1, width=32, exclude_max=True)
+
+
+@given(
+    margins=arrays.arrays(np.int64, st.tuples(st.just(3), st.integers(1, 40)), elements=st.integers(0, 255)),
+    scales=st.lists(scale, min_size=3, max_size=3),
+    percentile=st.integers(0, 100),
+    scope=st.sampled_from(SCOPES),
+)
+def test_an_image_leaves_where_its_real_margin_exceeds_the_percentile_of_the_scope(
+    margins: np.ndarray, scales: list[float], percentile: int, scope: Scope
+) -> None:
+    real = [[Fraction(scale) * int(margin) for margin in row] for scale, row in zip(scales, margins, strict=True)]
+    populations = {"exit": real[:2], "pooled": [real[0] + real[1]] * 2, "final": [real[2]] * 2}[scope]
+    found = calibrate(margins, [50], NAMES, scales, scope=scope)
+    for exit_, population in enumerate(populations):
+        rank = max(-(-len(population) * percentile // 100), 1)
+        limit = sorted(population)[rank - 1]
+        threshold = found.margins[percentile][exit_]
+        for margin in range(256):
+            assert (margin > threshold) == (Fraction(scales[exit_]) * margin > limit)
+        assert found.achieved[percentile][exit_] == np.mean([value > limit for value in real[exit_]])
+
+
+def test_a_common_threshold_is_one_confidence_of_all_exits(margins: np.ndarray) -> None:
+    for scope in ("pooled", "final"):
+        found = calibrate(margins, [50], NAMES, [0.02, 0.04, 0.02], scope=scope)
+        (first, second) = found.margins[50]
+        assert second == first // 2
+        assert found != calibrate(margins, [50], NAMES, [0.02, 0.04, 0.02])
+
+
+def test_a_threshold_out_of_reach_is_named(margins: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    margins[0] = margins[0] // 10
+    found = calibrate(margins, [50], NAMES, [0.02, 0.02, 0.02], scope="final")
+    assert found.warnings == [
+        f"p50: no calibration image leaves at exit1: its threshold {found.margins[50][0]} is above the largest margin "
+        "there is, 5"
+    ]
+    found.print_summary("final")
+    assert capsys.readouterr().out.startswith("p50: 50 % requested of the final classifier's confidences, exit1 0.0%,")
 
 
 def test_nothing_is_warned_of_in_the_normal_case(margins: np.ndarray, found: Thresholds) -> None:

@@ -12,7 +12,8 @@ from ai_edge_quantizer.utils.validation_utils import signal_to_noise_ratio
 
 from earlyexit.common.pixels import Normalization
 from earlyexit.quantization.layer_error import LayerError, layer_errors, table, worst
-from earlyexit.quantization.quantize import Quantizer, quantize
+from earlyexit.quantization.quantize import quantize
+from earlyexit.quantization.recipe import Quantizer
 from earlyexit.tflite import reader
 from earlyexit.tflite.compact import pack
 from earlyexit.tflite.deployment import Deployment

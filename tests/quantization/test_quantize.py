@@ -1,11 +1,15 @@
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from ai_edge_quantizer import calibrator, recipe, recipe_manager
+from ai_edge_quantizer import quantizer as ai_edge
+from ai_edge_quantizer.utils import qsv_utils
 
 from earlyexit.quantization import quantize as module
-from earlyexit.quantization.quantize import Quantizer, quantize
+from earlyexit.quantization.quantize import quantize
+from earlyexit.quantization.recipe import Quantizer, Ranges
 from earlyexit.tflite.compact import compact
 from earlyexit.tflite.deployment import Deployment
 from earlyexit.tflite.reader import interface, operators
@@ -93,11 +97,57 @@ def test_ranges_do_not_depend_on_the_order_of_the_images(exported: Exported) -> 
     assert forward == backward
 
 
+def test_weights_have_a_scale_for_each_channel_or_one(per_tensor: Deployment, deployed: Deployment) -> None:
+    for network, one in ((per_tensor, True), (deployed, False)):
+        layers = [layer for model in network.models for layer in operators(model) if layer.macs]
+        assert {tensor.scale is not None for layer in layers for tensor in layer.inputs[1:]} == {one}
+
+
+def test_the_default_is_ai_edge_quantizer_s_own_recipe_with_extremes(exported: Exported, deployed: Deployment) -> None:
+    model = exported.segments[0]
+    observer = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(recipe.static_wi8_ai8())
+    observer.calibrate({module.SIGNATURE: [{"args_0": x[None]} for x in exported.normalized]}, manager)
+    tool = ai_edge.Quantizer(model, recipe.static_wi8_ai8())
+    expected = tool.quantize(observer.get_model_qsvs(), enable_progress_report=False).quantized_model
+    assert deployed.models[0] == compact(bytes(expected))
+
+
+def test_per_tensor_weights_take_less_flash_and_hardly_move_the_logits(
+    per_tensor: Deployment, deployed: Deployment, exported: Exported
+) -> None:
+    for before, after in zip(deployed.models, per_tensor.models, strict=True):
+        assert len(after) < len(before)
+    fp32 = all_logits([Segment(model) for model in exported.segments], exported.normalized, "FP32")
+    int8 = all_logits(per_tensor.segments(), per_tensor.quantize(exported.images), "INT8")
+    for expected, found, segment in zip(fp32, int8, per_tensor.segments(), strict=True):
+        scale, zero_point = segment.logits_quantization.scale, segment.logits_quantization.zero_point
+        assert np.abs(scale * (found.astype(np.int64) - zero_point) - expected).mean() < 6 * scale
+
+
+def test_moving_averages_are_inside_the_extremes(exported: Exported) -> None:
+    range_ = exported.network.architecture.pixels.range
+    models = [
+        quantize(exported.segments, exported.normalized[:24], range_, "litert", ranges=ranges)
+        for ranges in get_args(Ranges)
+    ]
+    scales = [np.array([segment.logits_quantization.scale for segment in map(Segment, found)]) for found in models]
+    assert (scales[1] < scales[0]).all()
+    assert Segment(models[1][0]).input_quantization == Quantization(1 / 128, 0)
+
+
+@pytest.mark.parametrize("choice", [{"weights": "per_tensor"}, {"ranges": "moving_average"}])
+def test_what_the_quantizer_does_not_offer_is_refused(exported: Exported, choice: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^ptq.{next(iter(choice))}: .*, but ptq.quantizer is tensorflow"):
+        quantize(exported.segments, exported.normalized, (-1, 1), "tensorflow", **choice)
+
+
 def test_features_of_two_scales_are_refused(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     real = module._litert
 
-    def forgetful(model: bytes, samples: Any, input_range: Any) -> Any:
-        content, ranges = real(model, samples, input_range)
+    def forgetful(*arguments: Any) -> Any:
+        content, ranges = real(*arguments)
         return content, ranges and {key: value * 2 for key, value in ranges.items()}
 
     monkeypatch.setattr(module, "_litert", forgetful)

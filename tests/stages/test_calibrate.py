@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from earlyexit.dataset import PackedSplit
-from earlyexit.policy.thresholds import load_thresholds
+from earlyexit.policy import decision, thresholds
+from earlyexit.policy.calibration import load as load_calibration
+from earlyexit.policy.thresholds import Scope, load_thresholds
 from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
 from stages import calibrate
@@ -18,7 +20,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment) 
     folder = tmp_path / "models" / "int8" / "early_exit"
     folder.mkdir(parents=True)
     deployment.save(folder, deployed, "litert")
-    params = SimpleNamespace(calibrate=SimpleNamespace(percentiles=[50, 95]))
+    params = SimpleNamespace(calibrate=SimpleNamespace(percentiles=[50, 95], scope="exit"))
     monkeypatch.setattr(calibrate, "load", lambda: params)
     return tmp_path
 
@@ -37,6 +39,18 @@ def test_no_warning_in_the_normal_case(
     assert (found.n, found.table) == (40, [50, 95])
     assert not any("dead" in warning for warning in found.warnings)
     assert capsys.readouterr().out.startswith("p50: 50 % requested of each exit, exit1 ")
+
+
+@pytest.mark.parametrize("scope", ["exit", "pooled", "final"])
+def test_percentiles_are_of_the_scope_in_params(
+    root: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment, scope: Scope
+) -> None:
+    params = SimpleNamespace(calibrate=SimpleNamespace(percentiles=[50], scope=scope))
+    monkeypatch.setattr(calibrate, "load", lambda: params)
+    run(monkeypatch, tiny_network.images(40), np.arange(40) % 2)
+    margins = decision.margins(load_calibration("models/calibration.safetensors").logits)
+    expected = thresholds.calibrate(margins, [50], deployed.names, deployed.logits_scales(), scope=scope)
+    assert load_thresholds("models/thresholds.json").margins == expected.margins
 
 
 def test_dead_exits_are_warned_of(
