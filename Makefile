@@ -1,6 +1,6 @@
 # make repro   the environment, then every stage that is out of date
 # make test    the environment, then lint, types and tests
-# make seeds, positions, placement, quantizers        sweeps of the default network: reports/sweeps/*.md
+# make seeds, positions, placement       sweeps of the default network: reports/sweeps/*.md
 # make readings       the paper's rates and INT8 loss, by each way to read them, on make seeds' runs or RUNS='FOLDER...'
 # make promises       how often the guaranteed policy's promise is broken, on the run in this folder
 # make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: docs/pretrained.md
@@ -20,7 +20,7 @@ MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme promises readings seeds positions placement quantizers regimes photos vww show given-photos
+.PHONY: repro test lint clean readme promises readings seeds positions placement regimes photos vww show given-photos
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -64,12 +64,6 @@ placement: $(READY)
 	$(QUEUE) --name placement -S exits.placement=given,searched -S train.seed=1,2,3
 	$(RUN_QUEUED)
 	$(RUN) python -m experiments.placement placement
-
-quantizers: $(READY)
-	$(FORGET)
-	$(QUEUE) --name quantizers -S ptq.quantizer=litert,tensorflow
-	$(RUN_QUEUED)
-	$(RUN) python -m experiments.compare quantizers ptq.quantizer
 
 promises: $(READY)
 	$(RUN) dvc repro policy evaluate
