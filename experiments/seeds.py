@@ -129,7 +129,8 @@ def cell(found: Cell | None, factor: float = 1, sign: str = "") -> str:
     if found is None:
         return NOTHING
     deviation = f" ± {factor * found['sd']:.2f}" if "sd" in found else ""
-    return f"{factor * found['mean']:{sign}.2f}{deviation}"
+    mean = round(factor * found["mean"], 2) + 0.0  # no -0.00
+    return f"{mean:{sign}.2f}{deviation}"
 
 
 def over(seeds: Sequence[int]) -> str:
