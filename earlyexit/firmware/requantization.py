@@ -27,6 +27,7 @@ _TRIES, _SIGNED_TRIES = 97, 401  # multipliers that are tried, in rectified and 
 _APART = 4  # of these, how many change the line by less than one unit at the largest sum
 _OFFSETS = 24  # that are tried for a rectified layer
 _SUM_SHIFT = 20  # as in ee_sum
+_STEPS = np.array([0, 1, -1, 2, -2])  # added to the nominal step, in turn
 _SUM_TRIES = 3  # starts that are tried on both sides of the nearest
 
 
@@ -149,39 +150,58 @@ def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
     if c.right > _DEEPEST or furthest * c.multiplier * 2.0 ** (c.shift - c.right - 31) + 2.0 ** (c.shift + 9) >= 2**31:
         return nothing
     unit = 0 if c.zero_point == -128 else round(2.0 ** (c.shift - c.right))
-    levels, sums = _staircase(c)
-    goal = (levels << (32 + c.shift)) - (1 << 31)
+    staircase = _staircase(c)
     for scale in scales:
         nominal = round(c.multiplier * 2.0 ** (c.shift + 1 - scale - c.right))
         if furthest << scale >= 2**31 or not 0 < nominal < 2**31:
             continue
         apart = max(1, nominal // (_APART * furthest << scale))
-        for number in range(_TRIES if c.rectified else _SIGNED_TRIES):
-            multiplier = nominal + (-1) ** number * ((number + 1) // 2) * apart
-            moved = offset + (number * 7 % 31 - 15 if number and not c.rectified else 0)
-            step = max(0, unit + (0, 1, -1, 2, -2)[number % 5]) if unit else 0
-            if not 0 < multiplier < 2**31:
-                continue
-            # The line must reach a level at its sum, and not at the one before.
-            rest = goal - (moved << 32)
-            lower = int((rest + np.where(sums > 0, 0, step << 32) - (sums << scale) * multiplier).max())
-            upper = int((rest + np.where(sums > 1, 0, step << 32) - ((sums - 1) << scale) * multiplier).min())
-            start = (-(-lower // multiplier) - upper // -multiplier - 1) // 2
-            line = (scale, (c.bias << scale) + start, multiplier, moved, step)
-            if (furthest << scale) + abs(start) < 2**31 and _climbs(c, line, levels, sums):
+        for numbers in _batches(_TRIES if c.rectified else _SIGNED_TRIES):
+            # The first number is the nominal line; from there both ways, in other places of the staircase.
+            multipliers = nominal + np.where(numbers % 2, -1, 1) * ((numbers + 1) // 2) * apart
+            moved = offset + (0 if c.rectified else np.where(numbers, numbers * 7 % 31 - 15, 0))
+            steps = np.maximum(0, unit + _STEPS[numbers % 5]) if unit else np.zeros_like(numbers)
+            tried = (multipliers, np.broadcast_to(moved, numbers.shape), steps)
+            if line := _first_line(c, staircase, scale, [x[(multipliers > 0) & (multipliers < 2**31)] for x in tried]):
                 return *line, 0, 1
     return nothing
 
 
-def _climbs(channel: _Channel, line: tuple[int, ...], levels: np.ndarray, sums: np.ndarray) -> bool:
-    """Whether the line is at or above each level at its sum, and below it at the sum before."""
-    scale, start, multiplier, offset, step = line
+def _batches(count: int) -> list[np.ndarray]:
+    """Return the numbers below `count` in three batches of growing size: most often one of the first gives a line."""
+    return np.split(np.arange(count), [1, 16])
+
+
+def _first_line(
+    channel: _Channel, staircase: tuple[np.ndarray, np.ndarray], scale: int, tried: list[np.ndarray]
+) -> tuple[int, ...] | None:
+    """Return the first line that climbs the staircase: scale, start, multiplier, offset, step.
+
+    Args:
+        channel: of a layer.
+        staircase: of the channel: levels and sums, (M,) each.
+        scale: of the line.
+        tried: multipliers, offsets and steps, (N,) each.
+    """
+    c, (levels, sums), (multipliers, offsets, steps) = channel, staircase, tried
+    goal = (levels << (32 + c.shift)) - (1 << 31)
+    rest = goal - (offsets << 32)[:, None]
+    below, slopes = (steps << 32)[:, None], multipliers[:, None]
+    # The line must reach a level at its sum, and not at the one before.
+    lower = (rest + np.where(sums > 0, 0, below) - (sums << scale) * slopes).max(1)
+    upper = (rest + np.where(sums > 1, 0, below) - ((sums - 1) << scale) * slopes).min(1)
+    starts = (-(-lower // multipliers) - upper // -multipliers - 1) // 2
+    fits = (max(abs(c.low), abs(c.high)) << scale) + np.abs(starts) < 2**31
     for before in (False, True):
-        total = ((sums - before - channel.bias) << scale) + start
-        height = (total * multiplier + ((offset - np.where(total < 0, step, 0)) << 32) + (1 << 31)) >> 32
-        if (((height >> channel.shift) >= levels) == before).any():
-            return False
-    return True
+        totals = ((sums - before) << scale) + starts[:, None]
+        heights = (
+            totals * slopes + ((offsets[:, None] - np.where(totals < 0, steps[:, None], 0)) << 32) + (1 << 31)
+        ) >> 32
+        fits &= (((heights >> c.shift) >= levels) != before).all(1)
+    if not fits.any():
+        return None
+    n = int(fits.argmax())
+    return scale, (c.bias << scale) + int(starts[n]), int(multipliers[n]), int(offsets[n]), int(steps[n])
 
 
 def _output(total: int, multiplier: int, right: int, zero_point: int) -> int:
