@@ -44,8 +44,7 @@ def markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
         ]
         for row in summary
     ]
-    listed = ", ".join(map(str, seeds))
-    note = f"Mean ± sample standard deviation over {len(seeds)} seeds ({listed}); n = {summary[0]['n']} val images."
+    note = f"{over(seeds).capitalize()}; n = {summary[0]['n']} val images."
     return "\n".join([*table(heads, rows), "", note]) + "\n"
 
 
@@ -88,8 +87,8 @@ def policies_markdown(summary: Sequence[dict[str, Any]], seeds: Sequence[int], n
     keys = ("calibration_loss", "loss", "overfit", "risk")
     rows = [[row["name"], *(cell(row[key], 100) for key in keys), cell(row["speedup_emulated"])] for row in summary]
     note = (
-        f"Loss in points against the whole network. Mean ± sample standard deviation over {len(seeds)} seeds "
-        f"({', '.join(map(str, seeds))}); n = {n[0]:,} calibration and {n[1]:,} val images, the same for all seeds."
+        f"Loss in points against the whole network. {over(seeds).capitalize()}; n = {n[0]:,} calibration and "
+        f"{n[1]:,} val images, the same for all seeds."
     )
     return "\n".join([*table(heads, rows), "", note]) + "\n"
 

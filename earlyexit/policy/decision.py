@@ -39,23 +39,10 @@ def confidence(margin: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
     return probability
 
 
-def percentile_thresholds(calibration: np.ndarray, percentile: float) -> list[int]:
-    """Return the threshold of each exit: the percentile of its margins over the calibration split (Section III-A).
-
-    At most 100 - percentile percent of the calibration split exceed it, with ties or without.
-
-    Args:
-        calibration: integer margins (exits, N), of the early exits only.
-        percentile: 0 to 100.
-
-    Raises:
-        ValueError: as `percentiles`.
-    """
-    return [int(threshold) for threshold in percentiles(calibration, percentile)]
-
-
 def percentiles(values: np.ndarray, percentile: float) -> np.ndarray:
     """Return for each row the smallest value that at least `percentile` percent of the row do not exceed.
+
+    So at most 100 - percentile percent of the row exceed it, with ties or without.
 
     Args:
         values: (rows, N).

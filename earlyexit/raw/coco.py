@@ -89,8 +89,14 @@ def read_instances(path: Path, measure: Measure, *, crowds: bool = True) -> Inst
     chosen = listed & (content.kinds == _person(path, content.categories)) & (crowds | ~content.crowds)
     if measure == "area":
         _check_areas(path, content, chosen)
-    persons, (areas, boxes) = _measure(images, content, rows, chosen)
-    problems = _problems(images, content, rows, listed, chosen) if measure == "box" else {}
+    sizes = np.array([(image["width"], image["height"]) for image in images], dtype=np.float64)
+    inside, usable = _clipped_areas(content.boxes[chosen], sizes[rows[chosen]])
+    persons = np.bincount(rows[chosen], minlength=len(images))
+    areas, boxes = (
+        _largest(rows[chosen], values, sizes.prod(axis=1))
+        for values in (content.areas[chosen], np.where(usable, inside, np.nan))
+    )
+    problems = _problems(sizes, content, rows, listed, np.flatnonzero(chosen)[~usable]) if measure == "box" else {}
     photographs, skips = [], []
     for row, image in enumerate(images):
         if row in problems:
@@ -193,51 +199,44 @@ def _check_areas(path: Path, content: _Content, chosen: NDArray[np.bool_]) -> No
         )
 
 
-def _measure(
-    images: list[Image], content: _Content, rows: NDArray[np.int64], chosen: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return how many persons each image has, and their largest area and largest box as shares of the image, (2, N).
+def _largest(rows: NDArray[np.int64], values: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the largest value of each image as a share of its pixels: 0 without a value, NaN if one is NaN.
 
     Args:
-        images, content: of the file.
-        rows: of each annotation's image.
-        chosen: the annotations that count as persons.
+        rows: of each value's image.
+        values: in square pixels.
+        pixels: of each image.
     """
-    sizes = _sizes(images)
-    pixels = sizes.prod(axis=1)
-    rows, areas = rows[chosen], content.areas[chosen]
-    boxes, usable = _clipped_areas(content.boxes[chosen], sizes[rows])
-    boxes[~usable] = np.nan
-    largest = np.zeros((2, len(images)))
-    with np.errstate(invalid="ignore"):  # NaN wins
-        for share, values in zip(largest, (areas, boxes), strict=True):
-            np.maximum.at(share, rows, values / pixels[rows])
-    return np.bincount(rows, minlength=len(images)), largest
+    shares = np.zeros(len(pixels))
+    with np.errstate(invalid="ignore"):
+        np.maximum.at(shares, rows, values / pixels[rows])
+    return shares
 
 
 def _problems(
-    images: list[Image],
+    sizes: NDArray[np.float64],
     content: _Content,
     rows: NDArray[np.int64],
     listed: NDArray[np.bool_],
-    chosen: NDArray[np.bool_],
+    unusable: NDArray[np.int64],
 ) -> dict[int, tuple[str, str]]:
-    """Return what makes a label by boxes untrustworthy, by the row of the image: a fixed phrase, and what was found."""
+    """Return what makes a label by boxes untrustworthy, by the row of the image: a fixed phrase, and what was found.
+
+    Args:
+        sizes: width and height of each image.
+        content: of the file.
+        rows, listed: of each annotation's image, and whether it is listed.
+        unusable: the annotations of persons whose boxes cannot be used.
+    """
     problems: dict[int, tuple[str, str]] = {}
     known = np.isin(content.kinds, [category["id"] for category in content.categories])
     for index in np.flatnonzero(listed & ~known):
         problems.setdefault(int(rows[index]), ("unknown category", f"category_id {content.kinds[index]} is not listed"))
-    rows, boxes = rows[chosen], content.boxes[chosen]
-    sizes = _sizes(images)[rows]
-    for index in np.flatnonzero(~_clipped_areas(boxes, sizes)[1]):
-        box, (width, height) = boxes[index].tolist(), sizes[index]
-        detail = f"person box {box} does not fit the {width:.0f} x {height:.0f} image"
+    for index in unusable:
+        width, height = sizes[rows[index]]
+        detail = f"person box {content.boxes[index].tolist()} does not fit the {width:.0f} x {height:.0f} image"
         problems.setdefault(int(rows[index]), ("bad box", detail))
     return problems
-
-
-def _sizes(images: list[Image]) -> NDArray[np.float64]:
-    return np.array([(image["width"], image["height"]) for image in images], dtype=np.float64)
 
 
 def _clipped_areas(

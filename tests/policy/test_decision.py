@@ -58,7 +58,7 @@ calibrations = st.tuples(st.integers(1, 3), st.integers(1, 130)).flatmap(
 
 @given(calibrations, st.integers(0, 100))
 def test_threshold_is_the_smallest_margin_that_enough_images_do_not_exceed(calibration: Array, percentile: int) -> None:
-    for margins, threshold in zip(calibration, decision.percentile_thresholds(calibration, percentile), strict=True):
+    for margins, threshold in zip(calibration, decision.percentiles(calibration, percentile), strict=True):
         n = len(margins)
         enough = [int(m) for m in margins if 100 * int((margins <= m).sum()) >= percentile * n]
         assert threshold == min(enough)
@@ -69,13 +69,13 @@ def test_threshold_is_the_smallest_margin_that_enough_images_do_not_exceed(calib
 def test_threshold_without_ties_gives_the_requested_rate(n: int) -> None:
     calibration = np.random.default_rng(0).permutation(n)[None]
     for percentile in range(1, 101):
-        (threshold,) = decision.percentile_thresholds(calibration, percentile)
+        (threshold,) = decision.percentiles(calibration, percentile)
         assert int((calibration > threshold).sum()) == n * (100 - percentile) // 100
 
 
 @given(calibrations)
 def test_thresholds_grow_with_the_percentile(calibration: Array) -> None:
-    rows = np.array([decision.percentile_thresholds(calibration, percentile) for percentile in range(101)])
+    rows = np.array([decision.percentiles(calibration, percentile) for percentile in range(101)])
     assert (np.diff(rows, axis=0) >= 0).all()
     assert rows[100].tolist() == calibration.max(1).tolist()
 
@@ -83,12 +83,12 @@ def test_thresholds_grow_with_the_percentile(calibration: Array) -> None:
 @pytest.mark.parametrize("percentile", [-1, 100.5, math.nan])
 def test_percentiles_that_are_none(percentile: float) -> None:
     with pytest.raises(ValueError, match=r"outside 0\.\.100"):
-        decision.percentile_thresholds(np.zeros((1, 3), np.int64), percentile)
+        decision.percentiles(np.zeros((1, 3), np.int64), percentile)
 
 
 def test_thresholds_of_no_images() -> None:
     with pytest.raises(ValueError, match="there are none"):
-        decision.percentile_thresholds(np.zeros((2, 0), np.int64), 50)
+        decision.percentiles(np.zeros((2, 0), np.int64), 50)
 
 
 @given(int8_logits(), st.data())

@@ -95,7 +95,7 @@ def test_searched_thresholds_are_faster_than_any_percentile_at_the_same_loss() -
     penalty = search.accuracy_penalty(decision.labels(logits), truth)
     path = search.pareto_path(margins, penalty, COSTS)
     for percentile in range(101):
-        total, cost = judged(margins, penalty, COSTS, decision.percentile_thresholds(margins, percentile))
+        total, cost = judged(margins, penalty, COSTS, decision.percentiles(margins, percentile).tolist())
         assert search.within(path, total).cost <= cost + 1e-9
 
 

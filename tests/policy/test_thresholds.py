@@ -29,7 +29,7 @@ def found(margins: np.ndarray) -> Thresholds:
 def test_every_percentile_of_every_early_exit(margins: np.ndarray, found: Thresholds) -> None:
     assert (found.n, found.exits, found.table) == (200, ["exit1", "exit2"], [50, 95])
     for percentile in range(101):
-        thresholds = decision.percentile_thresholds(margins[:2], percentile)
+        thresholds = decision.percentiles(margins[:2], percentile).tolist()
         assert found.margins[percentile] == thresholds
         for i, threshold in enumerate(thresholds):
             achieved = np.mean(margins[i] > threshold)

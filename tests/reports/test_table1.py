@@ -64,7 +64,7 @@ def test_rows_hold_what_a_loop_over_the_images_finds(evaluation: Evaluation, row
     logits = evaluation.int8_early_exit
     for row in rows[3:]:
         percentile = int(row["configuration"][1:])
-        thresholds = decision.percentile_thresholds(decision.margins(logits[:2]), percentile)
+        thresholds = decision.percentiles(decision.margins(logits[:2]), percentile).tolist()
         right, work, exits = 0, 0, [0, 0, 0]
         for i, label in enumerate(evaluation.labels):
             k = next(k for k in range(3) if k == 2 or decision.margins(logits[k, i]) > thresholds[k])
