@@ -148,6 +148,18 @@ class TrainParams(Strict):
     precision: Precision
 
 
+class PruneParams(Strict):
+    """Channels that are removed before exits are attached, and again before the export.
+
+    Attributes:
+        exact: whether channels go that have one value for every image.
+        multiple: of which each width that shrinks stays a multiple.
+    """
+
+    exact: bool
+    multiple: Annotated[int, Field(ge=1, le=64)]
+
+
 class ExportParams(Strict):
     """Parity check of the exported network."""
 
@@ -265,6 +277,7 @@ class Params(Strict):
     baseline: BaselineRecipe
     disjoint: DisjointRecipe
     joint: JointRecipe
+    prune: PruneParams
     export: ExportParams
     ptq: PtqParams
     calibrate: CalibrateParams
@@ -281,21 +294,11 @@ class Params(Strict):
 
     def architecture(self) -> Architecture:
         """Return the network with the given early exits."""
-        return self.with_exits(self.given())
+        return self.baseline_architecture().with_exits(self.given(), self.exits.channels)
 
     def given(self) -> Attached:
         """Return the given early exits."""
         return Attached(exits=getattr(self.exits, self.model.backbone), head=self.exits.head)
-
-    def with_exits(self, attached: Attached) -> Architecture:
-        """Return the network with the early exits of `attached`."""
-        return Architecture(
-            backbone=self.model.table(),
-            resolution=self.data.resolution,
-            exits=attached.exits,
-            head=attached.head,
-            head_channels=self.head_channels(len(attached.exits)),
-        )
 
     def head_channels(self, exits: int) -> list[int]:
         """Return the channels of the head of each of so many exits."""

@@ -30,7 +30,7 @@ def _train(params: Params, path: Path) -> None:
     device = prepare_torch(params.train.seed, params.train.threads, params.train.device)
     (channels,) = params.head_channels(1)
     found = train_candidates(
-        checkpoint.load(Path("models/baseline")),
+        checkpoint.load(Path("models/pruned/baseline")),
         params.placement.heads,
         channels,
         params.disjoint.model_copy(update={"epochs": params.placement.epochs}),

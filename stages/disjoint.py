@@ -12,6 +12,8 @@ from earlyexit.training.trainers import train_exits
 from stages import run
 from stages.logs import training
 
+BASELINE = Path("models/pruned/baseline")
+
 
 def main() -> None:
     """Train the exits on the train split, watch the calibration split, write models/disjoint."""
@@ -20,8 +22,9 @@ def main() -> None:
         return
     with training("disjoint", params.train, params.augment) as (folder, session):
         attached = Attached.model_validate(read_json("models/placement.json"))
-        network = EarlyExitNetwork(params.with_exits(attached))
-        checkpoint.load_backbone(network, Path("models/baseline"))
+        plain = checkpoint.architecture(BASELINE)
+        network = EarlyExitNetwork(plain.with_exits(attached, params.exits.channels))
+        checkpoint.load_backbone(network, BASELINE)
         metrics = train_exits(network, params.disjoint, session)
         checkpoint.save(folder, network, {"seed": params.train.seed, "metrics": metrics})
 

@@ -19,8 +19,9 @@ def main() -> None:
     device = prepare_torch(train.seed, train.threads, train.device)
     split = open_split("data/packed", "val")
     logits = {}
-    for name, folder in {"baseline": "models/baseline", "early_exit": "models/joint"}.items():
-        logits[f"fp32_{name}"] = predict(checkpoint.load(Path(folder)).to(device), split.images, device)
+    for name in ("baseline", "early_exit"):
+        trained = checkpoint.load(Path("models/pruned") / name)
+        logits[f"fp32_{name}"] = predict(trained.to(device), split.images, device)
         network = deployment.load(Path("models/int8") / name)
         logits[f"int8_{name}"] = all_logits(network.segments(), network.quantize(split.images), f"INT8 {name}")
     evaluation = Evaluation(ids=split.ids, labels=split.labels, **logits)

@@ -29,7 +29,9 @@ def main() -> None:
 
 
 def _search(params: Params) -> dict[str, Any]:
-    placement, plain = params.placement, params.baseline_architecture()
+    from earlyexit.model import checkpoint  # imported here: it loads PyTorch, which given exits need not wait for
+
+    placement, plain = params.placement, checkpoint.architecture(Path("models/pruned/baseline"))
     (channels,) = params.head_channels(1)
     found = searches(
         Candidates.load(Path("models/candidates/logits.safetensors")),

@@ -10,7 +10,7 @@ from earlyexit.budget import cycles
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.budget.design import SLACK
 from earlyexit.common.markdown import table
-from earlyexit.model.architecture import HEAD_STRIDES, Architecture, Attached, Head, for_each
+from earlyexit.model.architecture import HEAD_STRIDES, Architecture, Attached, Head
 from earlyexit.tflite.arena import measure_all
 from earlyexit.tflite.reader import Operator, operators
 
@@ -160,7 +160,7 @@ def name(attached: Attached) -> str:
 
 
 def _with(plain: Architecture, exits: list[str], head: Head, channels: int) -> Architecture:
-    return plain.model_copy(update={"exits": exits, "head": head, "head_channels": for_each(channels, len(exits))})
+    return plain.with_exits(Attached(exits=exits, head=head), channels)
 
 
 def _spans(exits: Exits) -> list[tuple[int, int | None]]:

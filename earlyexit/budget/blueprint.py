@@ -178,18 +178,18 @@ def _layers(architecture: Architecture) -> Iterator[tuple[str, _Layer]]:
     table = architecture.backbone
     act = _ACTIVATIONS[table.family]
     build = _inverted_residual if table.family == "mobilenet_v2" else _separable_block
-    yield "stem", partial(_File.conv, channels=table.scaled(table.stem), act=act, kernel=3, stride=2)
-    for block in table.block_list():
+    widths = architecture.widths
+    yield "stem", partial(_File.conv, channels=widths.stem, act=act, kernel=3, stride=2)
+    for block in architecture.blocks:
         yield block.name, partial(build, block, act)
-    if table.family == "mobilenet_v2":
-        yield "last", partial(_File.conv, channels=table.scaled(table.last), act=act)
+    if widths.last is not None:
+        yield "last", partial(_File.conv, channels=widths.last, act=act)
 
 
 def _inverted_residual(block: Block, act: int, file: _File, x: Any) -> Any:
-    inputs = _shape(x)[2]
-    y = file.conv(x, inputs * block.expansion, act) if block.expansion > 1 else x
+    y = file.conv(x, block.hidden, act) if block.expansion > 1 else x
     y = file.conv(file.depthwise(y, act, block.stride), block.channels, _LINEAR)
-    return file.add(x, y) if block.stride == 1 and inputs == block.channels else y
+    return file.add(x, y) if block.shortcut else y
 
 
 def _separable_block(block: Block, act: int, file: _File, x: Any) -> Any:

@@ -52,8 +52,7 @@ def survey(architecture: Architecture, *, per_channel: bool = True) -> Design:
     Raises:
         ValueError: TFLM cannot load a file, as `limits.measure_all`.
     """
-    plain = Architecture(backbone=architecture.backbone, resolution=architecture.resolution)
-    (baseline,) = _parts(plain, per_channel)
+    (baseline,) = _parts(architecture.without_exits(), per_channel)
     return Design(_parts(architecture, per_channel), baseline)
 
 

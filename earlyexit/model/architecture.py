@@ -2,7 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from earlyexit.common.pixels import Divisor, Normalization, Offset
 
@@ -44,12 +54,44 @@ def for_each(value: ForEachExit[Value], exits: int) -> list[Value]:
 
 
 class Block(Strict):
-    """One block of a backbone, its width multiplier applied."""
+    """One block of a backbone, its width multiplier applied.
+
+    Attributes:
+        name: block1, block2, ...
+        expansion: more than 1 where a 1x1 convolution stands before the depthwise convolution.
+        hidden: channels of the depthwise convolution.
+        channels: of the output.
+        stride: of the depthwise convolution.
+        shortcut: whether the input is added to the output.
+    """
 
     name: str
     expansion: int
+    hidden: int
     channels: int
     stride: int
+    shortcut: bool
+
+
+class BlockWidths(Strict):
+    """Channels of a block's depthwise convolution and of its output."""
+
+    hidden: Channels
+    channels: Channels
+
+
+class Widths(Strict):
+    """The number of channels of each part of a backbone.
+
+    Attributes:
+        stem: of the first convolution.
+        blocks: of each block.
+        last: of MobileNetV2's last 1x1 convolution; None for MobileNetV1.
+    """
+
+    stem: Channels
+    blocks: list[BlockWidths]
+    last: Channels | None
 
 
 class _Table(Strict):
@@ -62,9 +104,21 @@ class _Table(Strict):
         """Return `channels` times the width multiplier, to the nearest multiple of 4, at least 4."""
         return max(4, int(channels * self.width / 4 + 0.5) * 4)
 
-    def _expand(self, rows: list[tuple[int, int, int, int]]) -> list[Block]:
+    def _expand(self, rows: list[tuple[int, int, int, int]], *, shortcuts: bool) -> list[Block]:
         flat = [(t, self.scaled(c), s if i == 0 else 1) for t, c, n, s in rows for i in range(n)]
-        return [Block(name=f"block{i}", expansion=t, channels=c, stride=s) for i, (t, c, s) in enumerate(flat, start=1)]
+        blocks, inputs = [], self.scaled(self.stem)
+        for number, (expansion, channels, stride) in enumerate(flat, start=1):
+            block = Block(
+                name=f"block{number}",
+                expansion=expansion,
+                hidden=inputs * expansion,
+                channels=channels,
+                stride=stride,
+                shortcut=shortcuts and stride == 1 and inputs == channels,
+            )
+            blocks.append(block)
+            inputs = channels
+        return blocks
 
 
 class MobileNetV2Table(_Table):
@@ -76,7 +130,11 @@ class MobileNetV2Table(_Table):
 
     def block_list(self) -> list[Block]:
         """Return the blocks one by one, named block1, block2, ...; a row's stride belongs to its first block."""
-        return self._expand(self.blocks)
+        return self._expand(self.blocks, shortcuts=True)
+
+    def widths(self) -> Widths:
+        """Return the channels of each part of the backbone, as long as nothing is pruned."""
+        return _widths(self.scaled(self.stem), self.block_list(), self.scaled(self.last))
 
 
 class MobileNetV1Table(_Table):
@@ -87,7 +145,16 @@ class MobileNetV1Table(_Table):
 
     def block_list(self) -> list[Block]:
         """Return the blocks one by one, named block1, block2, ...; a row's stride belongs to its first block."""
-        return self._expand([(1, *row) for row in self.blocks])
+        return self._expand([(1, *row) for row in self.blocks], shortcuts=False)
+
+    def widths(self) -> Widths:
+        """Return the channels of each part of the backbone, as long as nothing is pruned."""
+        return _widths(self.scaled(self.stem), self.block_list(), None)
+
+
+def _widths(stem: int, blocks: list[Block], last: int | None) -> Widths:
+    parts = [BlockWidths(hidden=block.hidden, channels=block.channels) for block in blocks]
+    return Widths(stem=stem, blocks=parts, last=last)
 
 
 BackboneTable = Annotated[MobileNetV2Table | MobileNetV1Table, Field(discriminator="family")]
@@ -101,13 +168,48 @@ class Attached(Strict):
 
 
 class Architecture(Strict):
-    """A network: backbone, input size, and the block after which each early exit sits (none for the baseline)."""
+    """A network: backbone, input size, and the block after which each early exit sits (none for the baseline).
+
+    Attributes:
+        backbone: the table of its blocks.
+        resolution: height and width of the input.
+        exits: the block after which each early exit sits.
+        head, head_channels: of the early exits.
+        pruned: the channels that pruning left in the backbone; None: those of the table.
+    """
 
     backbone: BackboneTable
     resolution: Annotated[int, Field(ge=1, le=4096)]
     exits: list[str] = []
     head: Head = "pooled"
     head_channels: list[Channels] = []
+    pruned: Widths | None = None
+
+    @property
+    def widths(self) -> Widths:
+        """The channels of each part of the backbone."""
+        return self.pruned or self.backbone.widths()
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks of the backbone, with the channels that they have."""
+        return [
+            block.model_copy(update=dict(width))
+            for block, width in zip(self.backbone.block_list(), self.widths.blocks, strict=True)
+        ]
+
+    def with_exits(self, attached: Attached, channels: ForEachExit[int]) -> "Architecture":
+        """Return this backbone with the early exits of `attached`; `channels`: of their heads' convolution.
+
+        Raises:
+            ValueError: an exit does not fit.
+        """
+        head_channels = for_each(channels, len(attached.exits))
+        return Architecture(**{**dict(self), **dict(attached), "head_channels": head_channels})
+
+    def without_exits(self) -> "Architecture":
+        """Return this backbone without early exits."""
+        return Architecture(backbone=self.backbone, resolution=self.resolution, pruned=self.pruned)
 
     @property
     def outputs(self) -> list[str]:
@@ -150,6 +252,30 @@ class Architecture(Strict):
                 f"model.{table.family}: {weights:,} weights, more than {MOST_WEIGHTS:,}; fewer channels fit"
             )
         return self
+
+    @model_validator(mode="after")
+    def _pruned_fit(self) -> Self:
+        if self.pruned is None:
+            return self
+        whole, found = self.backbone.widths(), self.pruned
+        if len(found.blocks) != len(whole.blocks) or (found.last is None) != (whole.last is None):
+            raise ValueError(f"pruned: not the parts of the {self.backbone.family} table")
+        inputs = found.stem
+        for block in self.blocks:
+            if block.shortcut and block.channels != inputs:
+                raise ValueError(f"pruned: {block.name} adds {inputs} channels to {block.channels}")
+            if block.expansion == 1 and block.hidden != inputs:
+                raise ValueError(f"pruned: {block.name} reads {inputs} channels with a depthwise of {block.hidden}")
+            inputs = block.channels
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the fields; `pruned` only where there is something to say."""
+        fields: dict[str, Any] = serialize(self)
+        if self.pruned is None:
+            del fields["pruned"]
+        return fields
 
     @model_validator(mode="after")
     def _exits_fit(self) -> Self:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
@@ -35,9 +36,23 @@ def load(folder: Path) -> EarlyExitNetwork:
         FileNotFoundError: a file is missing.
         ValueError: the weights do not fit the architecture; names every tensor that does not.
     """
-    network = EarlyExitNetwork(Architecture.model_validate(read_json(folder / FACTS)["architecture"]))
+    network = EarlyExitNetwork(architecture(folder))
     load_weights(network, load_file(folder / WEIGHTS), source=folder / WEIGHTS)
     return network
+
+
+def architecture(folder: Path) -> Architecture:
+    """Return the architecture of the network that `save` wrote into `folder`.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+    """
+    return Architecture.model_validate(read_json(folder / FACTS)["architecture"])
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """Return the facts that `save` wrote into `folder`; raises as `architecture`."""
+    return {name: value for name, value in read_json(folder / FACTS).items() if name != "architecture"}
 
 
 def load_backbone(network: EarlyExitNetwork, folder: Path) -> None:
@@ -48,6 +63,17 @@ def load_backbone(network: EarlyExitNetwork, folder: Path) -> None:
         ValueError: the weights do not fit; names every tensor that does not.
     """
     load_weights(network, load_file(folder / WEIGHTS), source=folder / WEIGHTS, but="exits.")
+
+
+def check_finite(state: dict[str, Tensor], source: Path) -> None:
+    """Check that no weight is NaN or infinite.
+
+    Raises:
+        ValueError: names `source` and every tensor with such a value.
+    """
+    bad = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"{source}: NaN or infinite values in {', '.join(bad)}")
 
 
 def load_weights(module: nn.Module, state: dict[str, Tensor], *, source: Path, but: str | None = None) -> None:

@@ -62,14 +62,14 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, inputs: int, block: Block) -> None:
         super().__init__()
-        hidden = inputs * block.expansion
+        hidden = block.hidden
         expand = [ConvUnit(inputs, hidden, act=nn.ReLU6(inplace=True))] if block.expansion > 1 else []
         self.layers = nn.Sequential(
             *expand,
             ConvUnit(hidden, hidden, kernel=3, stride=block.stride, groups=hidden, act=nn.ReLU6(inplace=True)),
             ConvUnit(hidden, block.channels),
         )
-        self.shortcut = block.stride == 1 and inputs == block.channels
+        self.shortcut = block.shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, channels, ceil(H / stride), ceil(W / stride))."""
@@ -115,22 +115,21 @@ class EarlyExitNetwork(nn.Module):
         self.architecture = architecture
         table = architecture.backbone
         act: type[nn.Module] = nn.ReLU6 if table.family == "mobilenet_v2" else nn.ReLU
-        stem = table.scaled(table.stem)
+        widths = architecture.widths
         blocks: OrderedDict[str, nn.Module] = OrderedDict(
-            stem=ConvUnit(3, stem, kernel=3, stride=2, act=act(inplace=True))
+            stem=ConvUnit(3, widths.stem, kernel=3, stride=2, act=act(inplace=True))
         )
-        channels = {"stem": stem}
-        width = stem
-        for block in table.block_list():
+        channels = {}
+        width = widths.stem
+        for block in architecture.blocks:
             if table.family == "mobilenet_v2":
                 blocks[block.name] = InvertedResidual(width, block)
             else:
                 blocks[block.name] = SeparableConv(width, block.channels, block.stride, act)
             width = channels[block.name] = block.channels
-        if table.family == "mobilenet_v2":
-            last = table.scaled(table.last)
-            blocks["last"] = ConvUnit(width, last, act=act(inplace=True))
-            width = last
+        if widths.last is not None:
+            blocks["last"] = ConvUnit(width, widths.last, act=act(inplace=True))
+            width = widths.last
         self.blocks = nn.ModuleDict(blocks)
         self.exits = nn.ModuleList(
             exit_head(architecture.head, channels[name], architecture.head_channels[index : index + 1])

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from earlyexit.model.checkpoint import load_weights
+from earlyexit.model.checkpoint import check_finite, load_weights
 from earlyexit.model.inference import predict
 from earlyexit.model.network import ConvUnit, EarlyExitNetwork
 
@@ -68,9 +68,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     unknown = sorted({str(value.dtype).removeprefix("torch.") for value in state.values() if value.dtype not in _TYPES})
     if unknown:
         raise ValueError(f"{path}: tensors of type {', '.join(unknown)}, expected float16, 32 or 64, or integers")
-    bad = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-    if bad:
-        raise ValueError(f"{path}: NaN or infinite values in {', '.join(bad)}")
+    check_finite(state, path)
     return state
 
 

@@ -12,7 +12,8 @@ from tests import ROOT, tiny_network
 @pytest.mark.parametrize("head", ["separable", "strided"])
 def test_the_estimate_is_close_to_what_the_emulator_counts(head: str) -> None:
     params = load(ROOT / "params.yaml")
-    architecture = params.with_exits(params.given().model_copy(update={"head": head}))
+    given = params.given().model_copy(update={"head": head})
+    architecture = params.baseline_architecture().with_exits(given, params.exits.channels)
     models = blueprint(architecture)
     network = Deployment(architecture.outputs, models, [0] * len(models), architecture.pixels)
     emulated = emulate.emulate(network, network.quantize(tiny_network.images(1, architecture.resolution)))

@@ -47,8 +47,8 @@ def use(monkeypatch: pytest.MonkeyPatch, **leaves: Any) -> Params:
 
 def write_baseline(params: Params) -> None:
     torch.manual_seed(0)
-    folder = Path("models/baseline")
-    folder.mkdir()
+    folder = Path("models/pruned/baseline")
+    folder.mkdir(parents=True)
     checkpoint.save(folder, EarlyExitNetwork(params.baseline_architecture()), {"metrics": {}})
 
 
@@ -71,7 +71,7 @@ def test_searched_exits_are_those_that_the_report_chose(root: Path, monkeypatch:
     attached = Attached.model_validate(read_json("models/placement.json"))
     assert attached.model_dump() == {key: found["chosen"][key] for key in ("exits", "head")}
     assert attached.head in ("strided", "pooled")
-    network = EarlyExitNetwork(params.with_exits(attached))
+    network = EarlyExitNetwork(params.baseline_architecture().with_exits(attached, params.exits.channels))
     assert network.architecture.exits == attached.exits
 
 
