@@ -4,7 +4,7 @@ from pathlib import Path
 
 from earlyexit.model import checkpoint
 from earlyexit.model.network import EarlyExitNetwork
-from earlyexit.model.pretrained import load_pretrained, settle_norms
+from earlyexit.model.pretrained import load_pretrained, pretrained_architecture, settle_norms
 from earlyexit.params import load
 from earlyexit.training.distributed import launch
 from earlyexit.training.trainers import train_baseline
@@ -20,9 +20,13 @@ def main() -> None:
     if launch("stages.baseline", params.train.processes):
         return
     with training("baseline", params.train, params.augment) as (folder, session):
-        network = EarlyExitNetwork(params.baseline_architecture())
-        if params.baseline.pretrained is not None:
-            load_pretrained(network, Path(params.baseline.pretrained))
+        architecture = params.baseline_architecture()
+        pretrained = None if params.baseline.pretrained is None else Path(params.baseline.pretrained)
+        if pretrained is not None:
+            architecture = pretrained_architecture(architecture, pretrained)
+        network = EarlyExitNetwork(architecture)
+        if pretrained is not None:
+            load_pretrained(network, pretrained)
             settle_norms(network, session.train.images[:SETTLING], session.device)
         metrics = train_baseline(network, params.baseline, session)
         checkpoint.save(folder, network, {"seed": params.train.seed, "metrics": metrics})

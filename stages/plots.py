@@ -16,6 +16,7 @@ from earlyexit.plots import (
     layer_error,
     learning_curves,
     placement,
+    pruning,
     quantization,
     reliability,
 )
@@ -54,6 +55,7 @@ def main() -> None:
     times = costs.measured(network.names, cost)
     cycles = costs.emulated(counted)
     chosen = read_json("reports/placement.json")
+    lighter = pruning.parts(read_json("reports/prune.json"))
     figures = {
         "exit_share": (shares, exit_share.draw(shares, names, n)),
         "confidence": (bins, confidence.draw(bins, thresholds, scales, n)),
@@ -68,6 +70,8 @@ def main() -> None:
     if chosen["placement"] == "searched":
         candidates = placement.candidates(chosen)
         figures["placement"] = (candidates, placement.draw(candidates, chosen))
+    if len(lighter):
+        figures["prune"] = (lighter, pruning.draw(lighter))
     with replacing("reports/frontier.csv") as file, replacing_folder("reports/plots") as folder:
         save_table(file, curve)
         save_table(folder / "frontier_points.csv", points)

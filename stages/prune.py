@@ -25,9 +25,7 @@ def main() -> None:
     with replacing_folder(target) as folder:
         checkpoint.save(folder, network, checkpoint.facts(source))
         write_json(folder / "channels.json", {**params.model_dump(), "groups": [group.entry() for group in groups]})
-    print(
-        f"{source}: {sum(group.removed for group in groups):,} channels have one value for every image, and are removed"
-    )
+    print(f"{target}: {sum(group.removed for group in groups):,} channels removed")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from earlyexit.model.architecture import Architecture, BlockWidths, Widths
 from earlyexit.model.checkpoint import check_finite, load_weights
 from earlyexit.model.inference import predict
 from earlyexit.model.network import ConvUnit, EarlyExitNetwork
@@ -23,6 +24,37 @@ _EPSILON = 1e-5  # nn.BatchNorm2d's default
 _SMALLEST_EPSILON = 1e-8  # below it, the difference from 1e-5 is lost in the rounding of a float variance
 _TYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _TYPES |= {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+
+
+def pretrained_architecture(plain: Architecture, path: Path) -> Architecture:
+    """Return the architecture of the weights in the file at `path`: `plain`, or `plain` with fewer channels.
+
+    The state dict of a pruned network shows by its shapes which channels are left. A file that is neither that nor
+    readable gives `plain`; `load_pretrained` then says what is wrong with it.
+    """
+    try:
+        shapes = {name: tuple(value.shape) for name, value in load_file(path).items()}
+        widths = _widths(plain, shapes)
+        found = plain if widths == plain.backbone.widths() else plain.model_copy(update={"pruned": widths})
+        found = Architecture.model_validate(dict(found))
+        with torch.device("meta"):  # takes no random numbers
+            own = EarlyExitNetwork(found).state_dict()
+    except (OSError, SafetensorError, LookupError, ValueError):
+        return plain
+    return found if {name: tuple(value.shape) for name, value in own.items()} == shapes else plain
+
+
+def _widths(plain: Architecture, shapes: dict[str, tuple[int, ...]]) -> Widths:
+    """Return the channels that the shapes of a state dict say; KeyError where a part is missing."""
+    outputs: dict[str, list[int]] = {}
+    for name, shape in shapes.items():
+        if name.startswith("blocks.") and name.endswith("conv.weight"):
+            outputs.setdefault(name.split(".")[1], []).append(shape[0])
+    return Widths(
+        stem=outputs["stem"][-1],
+        blocks=[BlockWidths(hidden=outputs[b.name][-2], channels=outputs[b.name][-1]) for b in plain.blocks],
+        last=None if plain.widths.last is None else outputs["last"][-1],
+    )
 
 
 def load_pretrained(network: EarlyExitNetwork, path: Path) -> None:

@@ -71,6 +71,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "reports").mkdir()
     write_json(tmp_path / "reports" / "emulated.json", emulated_report(3))
     write_json(tmp_path / "reports" / "placement.json", {"placement": "given", "exits": ["block2"], "head": "pooled"})
+    whole = {"groups": [{"channels": 8, "left": 8}], "parts": []}
+    write_json(tmp_path / "reports" / "prune.json", {"baseline": whole, "early_exit": whole})
     for stage, names in {"baseline": ["final"], "disjoint": results.names(3)[:-1], "joint": results.names(3)}.items():
         columns = {f"{split}/{name}": [0.6, 0.7] for split in ("train", "calibration") for name in names}
         results.write_logs(models / stage / "log", {**columns, "train/loss": [0.7, 0.5]})
@@ -94,7 +96,7 @@ def test_writes_every_figure(root: Path) -> None:
     }
     pictures = {f"plots/{name}.png" for name in drawn | {"examples", "samples"}}
     tables = {f"plots/{name}.csv" for name in drawn - {"frontier"} | {"frontier_points"}}
-    assert written.keys() == pictures | tables | {"frontier.csv", "emulated.json", "placement.json"}
+    assert written.keys() == pictures | tables | {"frontier.csv", "emulated.json", "placement.json", "prune.json"}
     curve = pd.read_csv(root / "reports" / "frontier.csv")
     assert list(curve.columns) == [
         "percentile",

@@ -1,0 +1,30 @@
+"""Stage pruning: what pruning removed from both networks, and what they cost before and after."""
+
+from pathlib import Path
+
+from earlyexit.budget import pruning
+from earlyexit.common.files import read_json, write_json, write_text
+from earlyexit.model import checkpoint
+from earlyexit.params import load
+from stages import run
+
+BEFORE = {"baseline": Path("models/baseline"), "early_exit": Path("models/joint")}
+
+
+def main() -> None:
+    """Write reports/prune.json and reports/prune.md."""
+    after = {name: Path("models/pruned", name) for name in BEFORE}
+    found = pruning.report(
+        {name: checkpoint.architecture(folder) for name, folder in BEFORE.items()},
+        {name: checkpoint.architecture(folder) for name, folder in after.items()},
+        {name: read_json(folder / "channels.json") for name, folder in after.items()},
+        per_channel=load().per_channel(),
+    )
+    text = pruning.markdown(found)
+    write_json("reports/prune.json", found)
+    write_text("reports/prune.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    run(main)

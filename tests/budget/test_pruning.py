@@ -1,0 +1,69 @@
+from typing import Any
+
+import pytest
+
+from earlyexit.budget import design, pruning
+from earlyexit.pruning.exact import prune
+from tests import tiny_network
+from tests.pruning.planted import plant
+
+NOTHING = "no channel could be removed; the network stays as it is."
+
+
+def report(*groups: str, multiple: int = 4) -> dict[str, Any]:
+    """The baseline as it is, and the early-exit network with four dead channels in each of `groups`."""
+    plain = tiny_network.architecture(exits=[], head_channels=[])
+    network = tiny_network.network(tiny_network.architecture())
+    for group in groups:
+        plant(network, group, [0, 1, 2, 3], 0.0)
+    smaller, found = prune(network, multiple)
+    kept = {"exact": True, "multiple": multiple}
+    channels = {
+        "baseline": {**kept, "groups": []},
+        "early_exit": {**kept, "groups": [group.entry() for group in found]},
+    }
+    before = {"baseline": plain, "early_exit": network.architecture}
+    after = {"baseline": plain, "early_exit": smaller.architecture}
+    return pruning.report(before, after, channels, per_channel=True)
+
+
+def test_the_parts_sum_up_to_what_the_design_says() -> None:
+    found = report("block2.hidden", "exit1", "last")["early_exit"]
+    measured = design.survey(tiny_network.architecture())
+    for cost in ("macs", "weights"):
+        assert sum(part["before"][cost] for part in found["parts"]) == sum(
+            getattr(part, cost) for part in measured.segments
+        )
+    assert found["flash"]["before"] == sum(part.footprint.flash for part in measured.segments)
+    assert found["flash"]["after"] < found["flash"]["before"]
+    names = ["stem", "block1", "exit1", "block2", "block3", "exit2", "block4", "block5", "last", "final"]
+    assert [part["part"] for part in found["parts"]] == names
+
+
+def test_only_the_parts_that_lost_channels_or_their_readers_are_cheaper() -> None:
+    parts = report("block2.hidden", "exit1", "last")["early_exit"]["parts"]
+    cheaper = [part["part"] for part in parts if part["after"]["macs"] < part["before"]["macs"]]
+    assert cheaper == ["exit1", "block2", "last", "final"]
+    channels = {part["part"]: (part["before"]["channels"], part["after"]["channels"]) for part in parts}
+    assert channels["block2"] == ([16, 8], [12, 8])
+    assert (channels["exit1"], channels["last"], channels["final"]) == (([8], [4]), ([16], [12]), ([], []))
+
+
+def test_a_network_that_lost_nothing_gets_one_sentence() -> None:
+    lines = pruning.markdown(report()).split("\n")
+    assert [line for line in lines if line] == [f"The baseline: {NOTHING}", f"The early-exit network: {NOTHING}"]
+
+
+def test_the_table_and_the_reasons_are_there() -> None:
+    text = pruning.markdown(report("block2.hidden"))
+    assert "The early-exit network: 4 of 132 channels are removed, 4 always 0, 0 other constants." in text
+    assert "| block2 | 16 / 8 | 12 / 8 |" in text
+    kept = pruning.markdown(report("block2.hidden", multiple=16))
+    assert "4 constant channels stay (block2.hidden): they keep a width a multiple of 16." in kept
+
+
+@pytest.mark.parametrize("name", ["baseline", "early_exit"])
+def test_a_network_that_was_not_looked_at_says_so(name: str) -> None:
+    found = report()
+    found[name] = {**found[name], "exact": False}
+    assert "`prune.exact` is false" in pruning.markdown(found)
