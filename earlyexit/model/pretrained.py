@@ -29,8 +29,8 @@ _TYPES |= {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.
 def pretrained_architecture(plain: Architecture, path: Path) -> Architecture:
     """Return the architecture of the weights in the file at `path`: `plain`, or `plain` with fewer channels.
 
-    The state dict of a pruned network shows by its shapes which channels are left. A file that is neither that nor
-    readable gives `plain`; `load_pretrained` then says what is wrong with it.
+    The shapes of a pruned network's state dict say how many channels are left. Any other file gives `plain`, and
+    `load_pretrained` says what is wrong with it.
     """
     try:
         shapes = {name: tuple(value.shape) for name, value in load_file(path).items()}
