@@ -106,7 +106,7 @@ photos: $(READY) given-photos
 vww: $(READY)
 	$(RUN) python -m experiments.mend
 	$(FORGET)
-	OMP_WAIT_POLICY=passive $(RUN) dvc exp run --name vww $$($(RUN) python -m experiments.vww) $(ARGS)
+	OMP_WAIT_POLICY=passive $(RUN) dvc exp run --name vww $$($(RUN) python -m experiments.recipes vww) $(ARGS)
 	$(RUN) python -m experiments.collect vww reports/vww
 
 # Of each experiment what changed: its params, the final accuracy, and the p50 row of Table I.
