@@ -49,6 +49,7 @@ STAGES_OF = {
     "placement.images": {"candidates"},
     "placement.epochs": {"candidates"},
     "augment": TRAINED,
+    "teacher": set(),
     "train": TRAINED | {"candidates"},
     "train.seed": TRAINED | {"candidates", "evaluate"},
     "train.threads": TRAINED | {"candidates", "evaluate"},
