@@ -1,4 +1,7 @@
-"""`python -m experiments.collect NAME FOLDER`: copy the reports of one experiment, without what shows or lists photographs."""
+"""Copy the reports of one experiment, without those that show or list photographs.
+
+python -m experiments.collect NAME FOLDER
+"""
 
 import sys
 from pathlib import Path
