@@ -21,6 +21,7 @@ from earlyexit.model.inference import prepare_torch
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import TrainParams
 from earlyexit.training import distributed, resume
+from earlyexit.training.distillation import Taught
 from earlyexit.training.trainers import train_jointly
 from stages import logs
 from tests import ROOT, tiny_network, tiny_training
@@ -30,6 +31,7 @@ TRAIN = tiny_network.dark_and_bright(40, SIZE)
 HELD_OUT = tiny_network.dark_and_bright(20, SIZE, seed=1)
 RECIPE = {"epochs": 3, "learning_rate": 0.01}
 TAUGHT = {"distill": 0.5, "temperature": 2.0}
+TEACHER = np.linspace(-3, 3, len(TRAIN)).astype(np.float32)
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "all": {"recipe": RECIPE | TAUGHT | {"freeze_norm": True}, "augment": AUGMENT},
@@ -37,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
     "averaged": {"recipe": RECIPE | {"average": 0.9}},
     "exits": {"stage": "disjoint"},
     "exits, all": {"recipe": RECIPE | TAUGHT, "augment": AUGMENT, "stage": "disjoint"},
+    "taught": {"recipe": RECIPE | TAUGHT, "taught": Taught(TEACHER, 0.5)},
     "growing": {"recipe": RECIPE | {"small_epochs": 2}, "augment": AUGMENT, "stage": "baseline"},
 }
 
@@ -97,6 +100,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "recipe": {"weights": [0.3, 0.2, 1.0]},
     "augmentation": {"augment": AUGMENT},
     "precision": {"precision": "bfloat16"},
+    "teacher": {"taught": Taught(TEACHER, 1.0)},
 }
 
 
