@@ -28,11 +28,19 @@ VWW = (
 # The default network on some ten thousand photographs with a teacher: an hour on two cores. Chosen on the calibration
 # split.
 PHOTOS = (
-    "baseline.epochs=60",
-    "baseline.small_epochs=40",
+    "augment.min_crop=0.7",
+    "augment.brightness=0.2",
+    "augment.contrast=0.2",
+    "baseline.epochs=66",
+    "baseline.small_epochs=44",
     "baseline.average=0.999",
+    "baseline.distill=0.9",
     "disjoint.epochs=10",
+    "disjoint.distill=0.9",
+    "disjoint.temperature=1",
     "joint.epochs=6",
+    "joint.distill=0.9",
+    "joint.temperature=1",
 )
 
 # Instead of the baseline's leaves of PHOTOS, where baseline.pretrained is given: few epochs at a low rate.

@@ -50,7 +50,7 @@ STAGES_OF = {
     "placement.epochs": {"candidates"},
     "augment": TRAINED,
     "teacher": {"teach"},
-    "teacher.share": set(),
+    "teacher.share": {"candidates", "disjoint", "joint"},
     "train": TRAINED | {"candidates"},
     "train.seed": TRAINED | {"candidates", "evaluate"},
     "train.threads": TRAINED | {"candidates", "evaluate"},
