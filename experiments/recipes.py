@@ -41,6 +41,8 @@ PHOTOS = (
     "joint.epochs=6",
     "joint.distill=0.9",
     "joint.temperature=1",
+    "joint.w_exits=1.0",
+    "teacher.share=0.5",
 )
 
 # Instead of the baseline's leaves of PHOTOS, where baseline.pretrained is given: few epochs at a low rate.
