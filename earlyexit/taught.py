@@ -32,6 +32,10 @@ class Answers:
     kind: Kind
     log_odds: NDArray[np.float32]
 
+    def labels(self) -> NDArray[np.int64]:
+        """Return the class (N,) of each answer: 1, person, where the log-odds are positive."""
+        return (self.log_odds > 0).astype(np.int64)
+
 
 def taught(folder: Path, split: PackedSplit) -> NDArray[np.float32] | None:
     """Return the teacher's log-odds of "person" for each image of the train split, in its order.

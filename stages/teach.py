@@ -6,7 +6,7 @@ from pathlib import Path
 
 from earlyexit.common.files import replacing_folder, write_json
 from earlyexit.params import TeacherParams, load
-from earlyexit.taught import FACTS, save
+from earlyexit.taught import FACTS, Answers, save
 from stages import run
 
 TEACHER = Path("models/teacher")
@@ -29,7 +29,7 @@ def main() -> None:
 def _teach(path: Path, params: TeacherParams, folder: Path) -> None:
     # Imported here: PyTorch and both runtimes take seconds to load, which a run without a teacher need not wait for.
     from earlyexit.dataset import open_split
-    from earlyexit.teaching.teach import open_teacher, right, teach
+    from earlyexit.teaching.teach import open_teacher, teach
 
     # Val for the accuracy of the teacher alone: no training reads it.
     splits = {name: open_split(PACKED, name) for name in ("train", "val")}
@@ -38,8 +38,9 @@ def _teach(path: Path, params: TeacherParams, folder: Path) -> None:
     for name, split in splits.items():
         log_odds = teach(teacher, split, UNFINISHED, f"teacher on {name}", len(os.sched_getaffinity(0)))
         save(folder, name, split.ids, log_odds)
-        accuracies[name] = {"n": len(split), "accuracy": right(log_odds, split.labels)}
-        print(f"{path.name} is right on {100 * accuracies[name]['accuracy']:.2f} % of {len(split):,} {name} images")
+        accuracy = float((Answers(teacher.kind, log_odds).labels() == split.labels).mean())
+        accuracies[name] = {"n": len(split), "accuracy": accuracy}
+        print(f"{path.name} is right on {100 * accuracy:.2f} % of {len(split):,} {name} images")
     write_json(folder / FACTS, {**teacher.facts(), **accuracies})
 
 

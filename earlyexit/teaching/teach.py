@@ -64,13 +64,17 @@ class Teacher:
         """The normalization of a float input."""
         return Normalization(offset=self.offset, divisor=self.divisor)
 
+    @property
+    def kind(self) -> Kind:
+        """Whether the teacher is quantized."""
+        return "int8" if self.quantized else "fp32"
+
     def facts(self) -> dict[str, Any]:
-        """Return what the teacher is, as JSON values; "model" is the name of the file, "kind" int8 or fp32."""
-        kind: Kind = "int8" if self.quantized else "fp32"
+        """Return what the teacher is, as JSON values; "model" is the name of the file."""
         return {
             "model": self.path.name,
             "sha256": self.sha256,
-            "kind": kind,
+            "kind": self.kind,
             "height": self.height,
             "width": self.width,
             "classes": self.classes,
@@ -129,11 +133,6 @@ def teach(teacher: Teacher, split: PackedSplit, kept: Path, title: str, count: i
         if missing:
             _fill(teacher, split, missing, count, bar)
     return np.concatenate([np.load(file, allow_pickle=False) for file in files])
-
-
-def right(log_odds: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the share of images (N,) that a teacher answers rightly: person where the log-odds are positive."""
-    return float(np.mean((log_odds > 0) == labels))
 
 
 def _fill(
