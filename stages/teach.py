@@ -17,23 +17,23 @@ UNFINISHED = Path("models/.unfinished/teach")
 
 def main() -> None:
     """Write models/teacher: the log-odds of "person" for the train split, and for val; or that there is no teacher."""
-    params = load().teacher
+    settings = load().teacher
     with replacing_folder(TEACHER) as folder:
-        if params.model is None:
+        if settings.model is None:
             write_json(folder / FACTS, {"model": None})
         else:
-            _teach(Path(params.model), params, folder)
+            _teach(Path(settings.model), settings, folder)
     shutil.rmtree(UNFINISHED, ignore_errors=True)
 
 
-def _teach(path: Path, params: TeacherParams, folder: Path) -> None:
+def _teach(path: Path, settings: TeacherParams, folder: Path) -> None:
     # Imported here: PyTorch and both runtimes take seconds to load, which a run without a teacher need not wait for.
     from earlyexit.dataset import open_split
     from earlyexit.teaching.teach import open_teacher, teach
 
     # Val for the accuracy of the teacher alone: no training reads it.
     splits = {name: open_split(PACKED, name) for name in ("train", "val")}
-    teacher = open_teacher(path, params.person, params.pixels(), splits["train"])
+    teacher = open_teacher(path, settings.person, settings.pixels(), splits["train"])
     accuracies = {}
     for name, split in splits.items():
         log_odds = teach(teacher, split, UNFINISHED, f"teacher on {name}", len(os.sched_getaffinity(0)))
