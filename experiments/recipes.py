@@ -1,6 +1,6 @@
 """Recipes for photographs: what differs from params.yaml.
 
-    python -m experiments.recipes NAME      prints a recipe as options of `dvc exp run`; `make vww` and others run them
+python -m experiments.recipes NAME      prints a recipe as options of `dvc exp run`; `make vww` and others run them
 """
 
 import sys

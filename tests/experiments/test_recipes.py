@@ -39,9 +39,7 @@ def test_a_recipe_that_does_not_exist_is_named() -> None:
 
 def test_what_the_user_adds_comes_after_the_recipe() -> None:
     (line,) = [
-        line
-        for line in printed("make", "-n", "vww", "ARGS=-S joint.w_final=0.5").splitlines()
-        if "dvc exp run" in line
+        line for line in printed("make", "-n", "vww", "ARGS=-S joint.w_final=0.5").splitlines() if "dvc exp run" in line
     ]
     assert line.endswith("python -m experiments.recipes vww) -S joint.w_final=0.5")
     assert "--temp" not in line
