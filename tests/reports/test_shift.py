@@ -41,7 +41,7 @@ def test_every_row_is_counted_image_by_image() -> None:
 
 def test_the_clean_row_is_that_of_the_policies_report() -> None:
     cascade = {policy.name: 1.0 for policy in POLICIES.policies}
-    for entry in policies_report.report(POLICIES, EVALUATION, COSTS, cascade)["policies"]:
+    for entry in policies_report.report(POLICIES, EVALUATION, results.costs(), cascade)["policies"]:
         found = FOUND["shifts"][0]["policies"][entry["name"]]
         assert found == {key: entry["val"][key] for key in found}
 
