@@ -10,7 +10,7 @@
 # make clean   removes the environment, data, models and caches of tools
 # VENV=/path   use or make the environment elsewhere
 
-export PHOTOS TEACHER PRETRAINED
+export PHOTOS TEACHER PRETRAINED CAMERA
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(abspath $(VENV))/bin
@@ -107,7 +107,7 @@ define RUN_RECIPE
 endef
 RECIPE = $@
 GIVEN = $(if $(PHOTOS),-S "data.source='$$PHOTOS'") $(if $(TEACHER),-S "teacher.model='$$TEACHER'") \
-$(if $(PRETRAINED),-S "baseline.pretrained='$$PRETRAINED'")
+$(if $(PRETRAINED),-S "baseline.pretrained='$$PRETRAINED'") $(if $(CAMERA),-S "shift.folder='$$CAMERA'")
 
 vww: $(READY)
 	$(RUN_RECIPE)

@@ -231,6 +231,16 @@ class PolicyParams(Strict):
         return {f"patience{count}": count for count in self.patience}
 
 
+class ShiftParams(Strict):
+    """Images of another kind than the data.
+
+    Attributes:
+        folder: labelled photographs of another camera, in COCO layout with a val split, or None.
+    """
+
+    folder: FilePath | None
+
+
 class BenchmarkParams(Strict):
     """Latency measurement."""
 
@@ -294,6 +304,7 @@ class Params(Strict):
     calibrate: CalibrateParams
     policy: PolicyParams
     benchmark: BenchmarkParams
+    shift: ShiftParams
     memory: MemoryParams
     firmware: FirmwareParams
     emulate: EmulateParams

@@ -334,6 +334,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "policy.delta": [0.0, 1.0, -0.1],
     "policy.patience": [[1], [3, 2]],
     "policy.folder": [""],
+    "shift.folder": ["", 3],
     "benchmark.passes": [0],
     "disjoint.distill": [-0.1, 1.1],
     "joint.distill": [-0.1, 1.1],

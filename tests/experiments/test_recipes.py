@@ -53,7 +53,11 @@ def test_what_the_user_adds_comes_after_the_recipe() -> None:
     ("words", "recipe", "given"),
     [
         (["photos", "PHOTOS=p"], "photos", ["data.source='$PHOTOS'"]),
-        (["photos", "PHOTOS=p", "TEACHER=t"], "photos", ["data.source='$PHOTOS'", "teacher.model='$TEACHER'"]),
+        (
+            ["photos", "PHOTOS=p", "TEACHER=t", "CAMERA=c"],
+            "photos",
+            ["data.source='$PHOTOS'", "teacher.model='$TEACHER'", "shift.folder='$CAMERA'"],
+        ),
         (
             ["photos", "PHOTOS=p", "PRETRAINED=w"],
             "photos-continued",
