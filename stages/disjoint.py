@@ -20,7 +20,7 @@ def main() -> None:
     params = load()
     if launch("stages.disjoint", params.train.processes):
         return
-    with training("disjoint", params.train, params.augment) as (folder, session):
+    with training("disjoint", params.train, params.augment, params.teacher.share) as (folder, session):
         attached = Attached.model_validate(read_json("models/placement.json"))
         plain = checkpoint.architecture(BASELINE)
         network = EarlyExitNetwork(plain.with_exits(attached, params.exits.channels))

@@ -18,19 +18,20 @@ from safetensors import SafetensorError
 import stages
 from earlyexit.common.files import replacing_folder
 from tests import ROOT
+from tests.waiting import LONG, LONGER, wait_until
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl")
 # A background job of a shell inherits that Ctrl-C is ignored.
-STAGE = """
-import signal, sys, time
+STAGE = f"""
+import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from stages import run
 from earlyexit.common.files import replacing_folder
 def main():
     with replacing_folder(sys.argv[1]) as part:
         (part / "half").write_text("half")
-        print("ready", flush=True)
-        time.sleep(60)
+        print(os.getpid(), flush=True)
+        time.sleep({LONGER})
 run(main)
 """
 
@@ -62,7 +63,7 @@ def running(out: Path) -> Iterator["subprocess.Popen[str]"]:
     with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+            assert int(process.stdout.readline()) == process.pid
             yield process
         finally:
             process.kill()
@@ -149,7 +150,7 @@ def test_an_interrupt_removes_the_part(tmp_path: Path, number: signal.Signals) -
     with running(tmp_path / "out") as stage:
         assert len(list(tmp_path.iterdir())) == 1
         stage.send_signal(number)
-        _, said = stage.communicate(timeout=20)
+        _, said = stage.communicate(timeout=LONG)
     assert (stage.returncode, said) == (130, f"{stages.INTERRUPTED}\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -166,18 +167,16 @@ def test_after_a_kill_the_next_run_removes_the_part(tmp_path: Path) -> None:
 @LINUX
 @pytest.mark.parametrize("by_dvc", [True, False])
 def test_a_stage_ends_with_dvc_but_not_with_another_parent(tmp_path: Path, by_dvc: bool) -> None:
-    script = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:]); print(p.pid, flush=True); p.wait()"
+    script = "import subprocess, sys; subprocess.run(sys.argv[1:])"
     environment = {**os.environ, "DVC_STAGE": "design"} if by_dvc else os.environ
     command = [sys.executable, "-c", script, sys.executable, "-c", STAGE, str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment) as dvc:
         assert dvc.stdout is not None
-        pid = int(dvc.stdout.readline())
-        assert dvc.stdout.readline() == b"ready\n"
+        stage = int(dvc.stdout.readline())
         dvc.kill()
+        dvc.wait()
         if not by_dvc:
             time.sleep(0.2)
-            os.kill(pid, signal.SIGTERM)  # it still lives
-    deadline = time.monotonic() + 20
-    while list(tmp_path.iterdir()):
-        assert time.monotonic() < deadline, "the stage lives on"
-        time.sleep(0.01)
+            assert list(tmp_path.iterdir())  # it has not cleaned up: it still lives
+            os.kill(stage, signal.SIGTERM)
+    wait_until(lambda: not list(tmp_path.iterdir()))

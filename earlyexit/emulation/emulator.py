@@ -256,8 +256,9 @@ class Machine:
         except UcError as error:
             failure = error
         except BaseException:  # Ctrl-C or SIGTERM while this thread waits
-            self._uc.emu_stop()
-            wait([emulation])
+            while not emulation.done():  # A stop that comes before the start is forgotten.
+                self._uc.emu_stop()
+                wait([emulation], timeout=0.1)
             raise
         _counting().count_left(ctypes.byref(self._counter), until)
         if self._unknown:

@@ -15,7 +15,7 @@ from benchmarks import full_scale
 from benchmarks.full_scale import OFFICIAL, ONE_EPOCH, Cost, Measured, Spent, cost, disk_used, kinds_of_epochs, watched
 from benchmarks.usage import Usage, usage
 from earlyexit.params import load, overridden
-from experiments.vww import RECIPE
+from experiments.recipes import VWW
 from tests import ROOT
 
 GB = 10**9
@@ -55,7 +55,7 @@ def test_an_epoch_that_was_not_seen_is_an_error() -> None:
 
 def test_one_epoch_of_each_kind_is_run() -> None:
     recipe, run = (
-        kinds_of_epochs(overridden(load(ROOT / "params.yaml"), changes)) for changes in (RECIPE, [*RECIPE, *ONE_EPOCH])
+        kinds_of_epochs(overridden(load(ROOT / "params.yaml"), changes)) for changes in (VWW, [*VWW, *ONE_EPOCH])
     )
     assert recipe.keys() == run.keys()
     assert {count for kinds in run.values() for count, _ in kinds} == {1}
@@ -96,14 +96,14 @@ def test_a_file_with_two_names_takes_disk_once(tmp_path: Path) -> None:
 
 
 def test_use_counts_children_and_those_that_have_ended() -> None:
-    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    busy = "import time\nwhile time.process_time() < 0.4: pass"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}]); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
         process.stdout.readline()
         found = usage(process.pid)
-        assert found.cpu >= 0.3
+        assert found.cpu >= 0.3  # the kernel's clock of processes has ticks of 0.01 s
         assert 10**6 < found.memory < usage(os.getpid()).memory
         process.stdin.close()
     assert usage(process.pid) == Usage(0, 0.0)

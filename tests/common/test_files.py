@@ -17,6 +17,7 @@ import pytest
 
 from earlyexit.common import files
 from earlyexit.common.files import read_json, replacing, replacing_folder, write_json, write_text
+from tests.waiting import LONGER
 
 Write = Callable[[Path], AbstractContextManager[Path]]
 SPAWN = multiprocessing.get_context("spawn")
@@ -117,7 +118,7 @@ def write_and_wait(write: Write, path: Path, said: Connection) -> None:
     with write(path) as part:
         (part / "half" if part.is_dir() else part).write_text("half", encoding="utf-8")
         said.send(part.name)
-        time.sleep(60)
+        time.sleep(LONGER)
 
 
 @pytest.mark.parametrize("write", [replacing, replacing_folder])

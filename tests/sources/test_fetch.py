@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import format_datetime
+from functools import partial
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from earlyexit.sources import fetch as module
 from earlyexit.sources.fetch import Patience, Remote, fetch
 from rehearsal.server import Fault, RandomFaults, Server, serving
+from tests.waiting import LONG, wait_until
 
 SIZE = 5000
 LOST = Fault(cut=0)
@@ -54,7 +56,7 @@ class Site:
 
     @property
     def patience(self) -> Patience:
-        return Patience(tries=4, sleep=self.sleeps.append, jitter=lambda: 0.0, timeout=2)
+        return Patience(tries=4, sleep=self.sleeps.append, jitter=lambda: 0.0, timeout=LONG)
 
     def remote(self, server: Server | str, digest: bool = True, size: bool = True) -> Remote:
         url = server if isinstance(server, str) else server.url
@@ -235,25 +237,28 @@ def test_nobody_there(site: Site) -> None:
 
 def test_silence(site: Site) -> None:
     with serving(site.served, Fault(drip=0.5)) as server:
-        fetch([site.remote(server)], site.downloads, replace(site.patience, timeout=0.1))
-        assert site.final.read_bytes() == site.content
-        assert len(site.sleeps) == 1
+        fetch([site.remote(server)], site.downloads, replace(site.patience, tries=100, timeout=0.1))
+        assert ranges(server)[:2] == [None, "bytes=1-"]
+    assert site.final.read_bytes() == site.content
+
+
+def hasty(site: Site) -> Patience:
+    """By its clock a second passes with every piece of the file that comes."""
+    return replace(site.patience, rate=500, window=2, clock=partial(next, count(0.0)))
 
 
 def test_a_slow_drip_is_cut_and_resumed(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    patience = replace(site.patience, rate=10_000, window=0.05)
     with serving(site.served, Fault(drip=300)) as server:
-        fetch([site.remote(server)], site.downloads, patience)
+        fetch([site.remote(server)], site.downloads, hasty(site))
         assert len(server.log) == 2
         assert server.log[1].range is not None
     assert site.final.read_bytes() == site.content
-    assert "less than 10,000 bytes a second for 0.05 s" in capsys.readouterr().err
+    assert "less than 500 bytes a second for 2 s" in capsys.readouterr().err
 
 
 def test_a_drip_without_end_is_given_up(site: Site) -> None:
-    patience = replace(site.patience, rate=10_000, window=0.02)
     with serving(site.served, then=Fault(drip=300)) as server:
-        refused(site, site.remote(server), OSError, "given up after 5 tries .* less than 10,000 bytes a sec", patience)
+        refused(site, site.remote(server), OSError, "given up after 5 tries .* less than 500 bytes a sec", hasty(site))
         assert len(server.log) == 5
     assert site.part.stat().st_size > 5
 
@@ -285,7 +290,7 @@ def test_a_busy_server_is_asked_again(site: Site, status: int, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("date", [True, False])
-@pytest.mark.parametrize(("asked", "low", "high"), [(20, 18, 20), (10**6, 300, 300), (0, 0.5, 0.5)])
+@pytest.mark.parametrize(("asked", "low", "high"), [(250, 100, 250), (10**6, 300, 300), (0, 0.5, 0.5)])
 def test_retry_after(site: Site, date: bool, asked: int, low: float, high: float) -> None:
     with serving(site.served, Fault(status=503, retry_after=asked, retry_date=date)) as server:
         fetch([site.remote(server)], site.downloads, site.patience)
@@ -570,30 +575,24 @@ fetch([Remote(url, "a.zip", int(size), digest)], Path(folder))
 
 def test_kill_9(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    site = site_in(tmp_path, rng.bytes(1_000_000))
-    marks = sorted(rng.integers(1, 900_000, size=2).tolist())
-    with serving(site.served, then=Fault(drip=2e6)) as server:
+    site = site_in(tmp_path, rng.bytes(10_000_000))
+    marks = sorted(rng.integers(1, 50_000, size=2).tolist())
+    with serving(site.served, then=Fault(drip=1e5)) as server:  # it would take 100 seconds
         remote = site.remote(server)
         command = [sys.executable, "-c", SCRIPT, remote.url, str(site.downloads), str(remote.size), str(remote.digest)]
         for mark in marks:
             with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-                wait_for(site.part, mark)
+                wait_until(lambda: site.part.exists() and site.part.stat().st_size >= mark)  # noqa: B023
                 refused(site, remote, OSError, "downloads: another process downloads into it")
                 process.send_signal(signal.SIGKILL)
             kept = site.part.stat().st_size
             assert not site.final.exists()
+        server.plan = lambda _: Fault()
         fetch([remote], site.downloads, site.patience)
         assert server.log[-1].range == f"bytes={kept}-"
         assert server.log[-1].sent == len(site.content) - kept
     assert site.final.read_bytes() == site.content
     assert site.names == {"a.zip"}
-
-
-def wait_for(path: Path, size: int) -> None:
-    end = time.monotonic() + 20
-    while not path.exists() or path.stat().st_size < size:
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 # Whatever was left, whatever happens
@@ -608,7 +607,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def patient() -> Patience:
-    return Patience(tries=12, sleep=lambda _: None, timeout=2, rate=1e5, window=0.02)
+    return Patience(tries=12, sleep=lambda _: None, timeout=LONG, rate=1e5, window=0.02)
 
 
 @settings(max_examples=100)

@@ -13,6 +13,7 @@ from earlyexit.evaluation import per_image
 from earlyexit.packing import pack
 from earlyexit.plots.sheets import examples
 from earlyexit.plots.sheets.sheet import Sheet
+from earlyexit.reports import shift
 from earlyexit.sources import coco_folder
 from earlyexit.tflite.deployment import Deployment
 from stages import plots
@@ -73,6 +74,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_json(tmp_path / "reports" / "placement.json", {"placement": "given", "exits": ["block2"], "head": "pooled"})
     whole = {"groups": [{"channels": 8, "left": 8}], "parts": []}
     write_json(tmp_path / "reports" / "prune.json", {"baseline": whole, "early_exit": whole})
+    write_json(
+        tmp_path / "reports" / "shift.json", shift.report(results.policies(), results.shifts(found), results.costs())
+    )
     for stage, names in {"baseline": ["final"], "disjoint": results.names(3)[:-1], "joint": results.names(3)}.items():
         columns = {f"{split}/{name}": [0.6, 0.7] for split in ("train", "calibration") for name in names}
         results.write_logs(models / stage / "log", {**columns, "train/loss": [0.7, 0.5]})
@@ -93,10 +97,17 @@ def test_writes_every_figure(root: Path) -> None:
         "reliability",
         "layer_error",
         "emulated",
+        "shift",
     }
     pictures = {f"plots/{name}.png" for name in drawn | {"examples", "samples"}}
     tables = {f"plots/{name}.csv" for name in drawn - {"frontier"} | {"frontier_points"}}
-    assert written.keys() == pictures | tables | {"frontier.csv", "emulated.json", "placement.json", "prune.json"}
+    assert written.keys() == pictures | tables | {
+        "frontier.csv",
+        "emulated.json",
+        "placement.json",
+        "prune.json",
+        "shift.json",
+    }
     curve = pd.read_csv(root / "reports" / "frontier.csv")
     assert list(curve.columns) == [
         "percentile",
@@ -117,7 +128,7 @@ def test_examples_are_of_the_middle_percentile(root: Path, monkeypatch: pytest.M
     seen = []
 
     def draw(*args: Any) -> Sheet:
-        seen.append(args[-2:])
+        seen.append(args[-3:-1])
         return Sheet(1, 1)
 
     monkeypatch.setattr(examples, "draw", draw)
