@@ -3,13 +3,14 @@
 # make seeds, positions, placement       sweeps of the default network: reports/sweeps/*.md
 # make readings       the paper's rates and INT8 loss, by each way to read them, on make seeds' runs or RUNS='FOLDER...'
 # make promises       how often the guaranteed policy's promise is broken, on the run in this folder
-# make regimes, make photos PHOTOS=... PRETRAINED=...   a pretrained MobileNetV1 on photographs: docs/pretrained.md
 # make vww     all of Visual Wake Words: docs/data.md; other params: make vww ARGS='-S joint.w_final=0.5'
+# make photos PHOTOS=... TEACHER=...   the default network on photographs, taught by a bigger one: docs/photographs.md
+# make photos-pretrained, make regimes PHOTOS=... PRETRAINED=...   a trained MobileNetV1 on photographs
 # make readme  the generated blocks of README.md and docs/*.md, from reports/
 # make clean   removes the environment, data, models and caches of tools
 # VENV=/path   use or make the environment elsewhere
 
-export PHOTOS PRETRAINED
+export PHOTOS TEACHER PRETRAINED CAMERA
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(abspath $(VENV))/bin
@@ -20,7 +21,7 @@ MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme promises readings seeds positions placement regimes photos vww show given-photos
+.PHONY: repro test lint clean readme promises readings seeds positions placement regimes vww photos photos-pretrained show given-photos given-pretrained
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -85,7 +86,7 @@ DISJOINT = -S disjoint.epochs=20 -S joint.epochs=0
 JOINT = -S disjoint.epochs=0 -S joint.epochs=6
 BOTH = -S disjoint.epochs=20 -S joint.epochs=6
 
-regimes: $(READY) given-photos
+regimes: $(READY) given-photos given-pretrained
 	$(FORGET)
 	$(QUEUE) --name regimes-1 $(ON_PHOTOS) $(DISJOINT) $(BY_LABELS)
 	$(QUEUE) --name regimes-2 $(ON_PHOTOS) $(DISJOINT) $(DISTILLED)
@@ -96,18 +97,28 @@ regimes: $(READY) given-photos
 	$(RUN_QUEUED)
 	$(RUN) python -m experiments.compare regimes disjoint.epochs joint.epochs joint.distill
 
-photos: $(READY) given-photos
-	$(FORGET)
-	$(RUN) dvc exp run --temp $(SWEEP) --name photos $(ON_PHOTOS) $(BOTH) $(DISTILLED)
-	$(RUN) python -m experiments.collect photos reports/photos
-
 # In this folder, not in a copy that DVC removes when it is interrupted: the download and the trainings go on from there.
 # OMP_WAIT_POLICY: threads that wait for each other sleep; by default they spin, which slows down all where others work.
-vww: $(READY)
+define RUN_RECIPE
 	$(RUN) python -m experiments.mend
 	$(FORGET)
-	OMP_WAIT_POLICY=passive $(RUN) dvc exp run --name vww $$($(RUN) python -m experiments.vww) $(ARGS)
-	$(RUN) python -m experiments.collect vww reports/vww
+	OMP_WAIT_POLICY=passive $(RUN) dvc exp run --name $@ $$($(RUN) python -m experiments.recipes $(RECIPE)) $(GIVEN) $(ARGS)
+	$(RUN) python -m experiments.collect $@ reports/$(subst -,_,$@)
+endef
+RECIPE = $@
+GIVEN = $(if $(PHOTOS),-S "data.source='$$PHOTOS'") $(if $(TEACHER),-S "teacher.model='$$TEACHER'") \
+$(if $(PRETRAINED),-S "baseline.pretrained='$$PRETRAINED'") $(if $(CAMERA),-S "shift.folder='$$CAMERA'")
+
+vww: $(READY)
+	$(RUN_RECIPE)
+
+# From random weights, or from PRETRAINED.
+photos: RECIPE = photos$(if $(PRETRAINED),-continued)
+photos: $(READY) given-photos
+	$(RUN_RECIPE)
+
+photos-pretrained: $(READY) given-photos given-pretrained
+	$(RUN_RECIPE)
 
 # Of each experiment what changed: its params, the final accuracy, and the p50 row of Table I.
 show: $(READY)
@@ -116,6 +127,8 @@ show: $(READY)
 given-photos:
 	@test -d "$$PHOTOS" || { echo "PHOTOS=/path: a folder that holds annotations/instances_{train,val}.json and \
 	images/{train,val}/"; exit 1; }
+
+given-pretrained:
 	@test -f "$$PRETRAINED" || { echo "PRETRAINED=/path: a safetensors file of a MobileNetV1 0.25; see docs/pretrained.md"; exit 1; }
 
 readme: $(READY)

@@ -35,7 +35,7 @@ from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import Params, load, overridden
 from earlyexit.sources import coco2014
 from experiments.finished import save
-from experiments.vww import RECIPE
+from experiments.recipes import VWW
 from rehearsal import coco2014 as official_layout
 from rehearsal import miniature
 from rehearsal.kills import Repro
@@ -299,7 +299,7 @@ def main() -> None:
     parser.add_argument("--go-on", action="store_true", help="go on after an interruption")
     chosen = parser.parse_args()
     try:
-        params = overridden(load(), RECIPE)
+        params = overridden(load(), VWW)
         measured, downloaded, counts = measure(chosen.folder, params, chosen.members, chosen.port, go_on=chosen.go_on)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None

@@ -37,7 +37,7 @@ def main() -> None:
     count = min(BATCHES * settings.batch_size, len(split))
     some = PackedSplit(split.images[:count], split.labels[:count], split.ids[:count])
     batches = ImageBatches(some, network, settings.batch_size, device, augmentation)
-    x, labels, _ = next(batches.epoch(1))
+    x, labels, *_ = next(batches.epoch(1))
     recipe = settings.model_copy(update={"epochs": 1})
 
     def bare() -> None:

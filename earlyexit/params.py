@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from earlyexit.common.pixels import Divisor, Normalization, Offset
 from earlyexit.model.architecture import (
     LIST,
     ONE,
@@ -138,6 +139,28 @@ class PlacementParams(Strict):
     epochs: Annotated[int, Field(ge=1, le=1000)]
 
 
+class TeacherParams(Strict):
+    """The teacher: a network from elsewhere whose answers the trainings may follow.
+
+    Attributes:
+        model: a .tflite or .onnx file, or None where there is no teacher.
+        person: the number of the output that says person, from 0.
+        offset, divisor: a float model sees (pixel - offset) / divisor; a quantized one sees the bytes.
+        share: of what disjoint and joint training distill, the part that follows this teacher; the rest follows the
+            network's own final classifier.
+    """
+
+    model: FilePath | None
+    person: Annotated[int, Field(ge=0, lt=100_000)]
+    offset: Offset
+    divisor: Divisor
+    share: Share
+
+    def pixels(self) -> Normalization:
+        """Return the normalization of a float model's input."""
+        return Normalization(offset=self.offset, divisor=self.divisor)
+
+
 class TrainParams(Strict):
     """Seed, device, threads, processes and precision of all training stages."""
 
@@ -208,6 +231,16 @@ class PolicyParams(Strict):
         return {f"patience{count}": count for count in self.patience}
 
 
+class ShiftParams(Strict):
+    """Images of another kind than the data.
+
+    Attributes:
+        folder: labelled photographs of another camera, in COCO layout with a val split, or None.
+    """
+
+    folder: FilePath | None
+
+
 class BenchmarkParams(Strict):
     """Latency measurement."""
 
@@ -261,6 +294,7 @@ class Params(Strict):
     exits: ExitParams
     placement: PlacementParams
     augment: AugmentRecipe
+    teacher: TeacherParams
     train: TrainParams
     baseline: BaselineRecipe
     disjoint: DisjointRecipe
@@ -270,6 +304,7 @@ class Params(Strict):
     calibrate: CalibrateParams
     policy: PolicyParams
     benchmark: BenchmarkParams
+    shift: ShiftParams
     memory: MemoryParams
     firmware: FirmwareParams
     emulate: EmulateParams

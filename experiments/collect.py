@@ -1,4 +1,7 @@
-"""`python -m experiments.collect NAME FOLDER`: copy the reports of one experiment, without figures of photographs."""
+"""Copy the reports of one experiment, without those that show or list photographs.
+
+python -m experiments.collect NAME FOLDER
+"""
 
 import sys
 from pathlib import Path
@@ -7,7 +10,7 @@ from earlyexit.common.files import replacing_folder
 from experiments.finished import find
 from stages import run
 
-PHOTOGRAPHS = {"plots/examples.png", "plots/samples.png"}
+PHOTOGRAPHS = {"plots/examples.png", "plots/samples.png", "run.json"}
 
 
 def main() -> None:

@@ -4,17 +4,15 @@ It reads the finished run in this folder. Two tables: many calibration splits dr
 cameras, imitated on the calibration and val images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from earlyexit.common.files import read_json
 from earlyexit.common.markdown import percent, percent_within, table, times
-from earlyexit.common.vision import v2
 from earlyexit.dataset import open_split
 from earlyexit.evaluation import costs, per_image
 from earlyexit.evaluation.costs import Costs
@@ -23,8 +21,8 @@ from earlyexit.params import PolicyParams, load
 from earlyexit.policy import calibration, decision
 from earlyexit.policy.guarantee import guarantee
 from earlyexit.policy.search import risk_penalty
+from earlyexit.shift.answers import answers
 from earlyexit.tflite import deployment
-from earlyexit.tflite.segment import all_logits
 from experiments.finished import save
 from stages import run
 
@@ -32,17 +30,6 @@ SPLITS = 1000
 """Calibration splits that are drawn from the val images."""
 DRAWS, CAMERA_IMAGES = 100, 500
 """Sets of unlabelled images of a camera, and images of each."""
-
-F = v2.functional
-CAMERAS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "as calibrated": lambda images: images,
-    "darker": lambda images: F.adjust_brightness(images, 0.6),
-    "darker and noisier": lambda images: F.gaussian_noise(F.adjust_brightness(images, 0.6), sigma=0.03),
-    "blurred": lambda images: F.gaussian_blur(images, [5, 5], [0.8, 0.8]),
-    "overexposed": lambda images: F.adjust_brightness(images, 1.5),
-    "strong contrast": lambda images: F.adjust_contrast(images, 1.6),
-    "sharpened": lambda images: F.adjust_sharpness(images, 4),
-}
 
 
 def simulate(logits: np.ndarray, truth: np.ndarray, n: int, cost: Costs, params: PolicyParams) -> dict[str, Any]:
@@ -75,26 +62,19 @@ def simulate(logits: np.ndarray, truth: np.ndarray, n: int, cost: Costs, params:
 
 
 def cameras(
-    run_network: Callable[[torch.Tensor], np.ndarray],
-    images: np.ndarray,
-    truth: np.ndarray,
-    cost: Costs,
-    params: PolicyParams,
+    clean: np.ndarray, corrupted: Mapping[str, np.ndarray], truth: np.ndarray, cost: Costs, params: PolicyParams
 ) -> list[dict[str, Any]]:
-    """Promise on clean and on shifted images without labels; return what is kept on other shifted images.
+    """Promise on clean and on corrupted images without labels; return what is kept on other corrupted images.
 
     Args:
-        run_network: returns the INT8 logits (classifiers, N, 2) of uint8 images (N, 3, H, W).
-        images, truth: uint8 (N, H, W, 3) and labels (N,), none of which the network was trained on.
+        clean, corrupted: INT8 logits (classifiers, N, 2) of images that the network was not trained on, and of the same
+            images as each camera takes them.
+        truth: labels (N,).
         cost: of an image at each classifier.
         params: risk and delta.
     """
-    pixels = torch.from_numpy(np.moveaxis(images, 3, 1).copy())
-    clean = run_network(pixels)
     rows = []
-    for name, shift in CAMERAS.items():
-        torch.manual_seed(0)
-        shifted = run_network(_shifted(pixels, shift))
+    for name, shifted in {"as calibrated": clean, **corrupted}.items():
         accuracy = float(np.mean(decision.labels(shifted[-1]) == truth))
         for source, logits in (("clean images", clean), ("the camera", shifted)):
             kept = _draws(logits, shifted, cost, params)
@@ -134,20 +114,15 @@ def markdown(simulated: dict[str, Any], shifted: Sequence[dict[str, Any]], param
 def main() -> None:
     """Write reports/sweeps/promises.json and .md."""
     params = load().policy
-    network = deployment.load(Path("models/int8/early_exit"))
     cost = costs.emulated(read_json("reports/emulated.json"))
     val = per_image.load(Path("models/evaluation/val.safetensors"))
-    n = calibration.load("models/calibration.safetensors").logits.shape[1]
-    simulated = simulate(val.int8_early_exit, val.labels, n, cost, params)
-
-    segments = network.segments()
-
-    def run_network(images: torch.Tensor) -> np.ndarray:
-        return all_logits(segments, network.quantize(np.moveaxis(images.numpy(), 1, 3)), "images")
-
+    given = calibration.load("models/calibration.safetensors")
+    simulated = simulate(val.int8_early_exit, val.labels, given.logits.shape[1], cost, params)
     splits = [open_split("data/packed", name) for name in ("calibration", "val")]
-    images = np.concatenate([split.images for split in splits])
-    shifted = cameras(run_network, images, np.concatenate([split.labels for split in splits]), cost, params)
+    images, ids = (np.concatenate([getattr(split, name) for split in splits]) for name in ("images", "ids"))
+    corrupted = answers(deployment.load(Path("models/int8/early_exit")), images, ids)
+    clean = np.concatenate([given.logits, val.int8_early_exit], axis=1)
+    shifted = cameras(clean, corrupted, np.concatenate([split.labels for split in splits]), cost, params)
     save("promises", {"simulated": simulated, "cameras": shifted}, markdown(simulated, shifted, params))
 
 
@@ -182,11 +157,6 @@ def _kept(thresholds: list[int], logits: np.ndarray, truth: np.ndarray | None, c
 
 def _with_interval(found: dict[str, float]) -> str:
     return percent_within(found["value"], found["low"], found["high"], 1)
-
-
-def _shifted(images: torch.Tensor, shift: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    changed = shift(images.float() / 255)
-    return (changed.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 if __name__ == "__main__":

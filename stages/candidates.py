@@ -26,19 +26,22 @@ def _train(params: Params, path: Path) -> None:
     from earlyexit.model import checkpoint
     from earlyexit.model.inference import prepare_torch
     from earlyexit.training.candidates import train_candidates
+    from stages.logs import answers
 
     device = prepare_torch(params.train.seed, params.train.threads, params.train.device)
     (channels,) = params.head_channels(1)
+    train = open_split(PACKED, "train")
     found = train_candidates(
         checkpoint.load(Path("models/baseline")),
         params.placement.heads,
         channels,
         params.disjoint.model_copy(update={"epochs": params.placement.epochs}),
-        open_split(PACKED, "train"),
+        train,
         open_split(PACKED, "calibration"),
         images=params.placement.images,
         device=device,
         precision=params.train.precision,
+        taught=answers(train, params.teacher.share),
     )
     found.save(path)
 

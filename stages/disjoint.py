@@ -18,7 +18,7 @@ def main() -> None:
     params = load()
     if launch("stages.disjoint", params.train.processes):
         return
-    with training("disjoint", params.train, params.augment) as (folder, session):
+    with training("disjoint", params.train, params.augment, params.teacher.share) as (folder, session):
         attached = Attached.model_validate(read_json("models/placement.json"))
         network = EarlyExitNetwork(params.with_exits(attached))
         checkpoint.load_backbone(network, Path("models/baseline"))

@@ -15,7 +15,7 @@ def main() -> None:
     params = load()
     if launch("stages.joint", params.train.processes):
         return
-    with training("joint", params.train, params.augment) as (folder, session):
+    with training("joint", params.train, params.augment, params.teacher.share) as (folder, session):
         network = checkpoint.load(Path("models/disjoint"))
         metrics = train_jointly(network, params.joint, session)
         checkpoint.save(folder, network, {"seed": params.train.seed, "metrics": metrics})

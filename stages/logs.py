@@ -9,42 +9,56 @@ from pathlib import Path
 from dvclive import Live
 
 from earlyexit.common.files import replacing_folder
-from earlyexit.dataset import open_split
+from earlyexit.dataset import PackedSplit, open_split
 from earlyexit.model.inference import prepare_torch
 from earlyexit.params import TrainParams
+from earlyexit.taught import taught
 from earlyexit.training import distributed
+from earlyexit.training.distillation import Taught
 from earlyexit.training.loop import Log
 from earlyexit.training.recipe import AugmentRecipe
 from earlyexit.training.trainers import Session
 
 PACKED = Path("data/packed")
 MODELS = Path("models")
+TEACHER = MODELS / "teacher"
 
 
 @contextmanager
-def training(name: str, train: TrainParams, augment: AugmentRecipe) -> Iterator[tuple[Path, Session]]:
+def training(
+    name: str, train: TrainParams, augment: AugmentRecipe, teacher_share: float = 1
+) -> Iterator[tuple[Path, Session]]:
     """Seed torch; yield the folder that becomes models/`name`, and a session on data/packed that logs into it.
 
-    The state of the unfinished training is removed once the folder has its name.
+    If models/teacher holds answers, the session has them, with `teacher_share` (`Taught.share`). The state of the
+    unfinished training is removed once the folder has its name.
     """
     device = distributed.join(prepare_torch(train.seed, train.threads, train.device))
     unfinished = MODELS / ".unfinished" / name
+    images = open_split(PACKED, "train")
     with _output(MODELS / name) as (folder, log):
         yield (
             folder,
             Session(
-                train=open_split(PACKED, "train"),
+                train=images,
                 held_out=open_split(PACKED, "calibration"),
                 augment=augment,
                 device=device,
                 log=log,
                 precision=train.precision,
                 unfinished=unfinished,
+                taught=answers(images, teacher_share),
             ),
         )
     if distributed.is_main():
         shutil.rmtree(unfinished, ignore_errors=True)
     distributed.leave()
+
+
+def answers(images: PackedSplit, share: float) -> Taught | None:
+    """Return the teacher's answers to the train split, with `Taught.share`; None where there is no teacher."""
+    log_odds = taught(TEACHER, images)
+    return None if log_odds is None else Taught(log_odds, share)
 
 
 @contextmanager

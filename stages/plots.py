@@ -18,12 +18,14 @@ from earlyexit.plots import (
     placement,
     quantization,
     reliability,
+    shift,
 )
 from earlyexit.plots import policies as policy_trades
 from earlyexit.plots.sheets import examples, samples
 from earlyexit.plots.style import save_figure, save_table
 from earlyexit.policy.policies import load_policies
 from earlyexit.policy.thresholds import load_thresholds
+from earlyexit.reports import failures
 from earlyexit.tflite import deployment
 from stages import run
 from stages.costs import read as read_costs
@@ -54,6 +56,8 @@ def main() -> None:
     times = costs.measured(network.names, cost)
     cycles = costs.emulated(counted)
     chosen = read_json("reports/placement.json")
+    shifted = read_json("reports/shift.json")
+    shifts = shift.rows(shifted)
     figures = {
         "exit_share": (shares, exit_share.draw(shares, names, n)),
         "confidence": (bins, confidence.draw(bins, thresholds, scales, n)),
@@ -62,6 +66,7 @@ def main() -> None:
         "quantization": (accuracies, quantization.draw(accuracies, n)),
         "layer_error": (errors, layer_error.draw(errors)),
         "policies": (trades, policy_trades.draw(trades, policies, n)),
+        "shift": (shifts, shift.draw(shifts, shifted["risk"])),
         "latency": (times, costs.draw_measured(times, timed)),
         "emulated": (cycles, costs.draw_emulated(cycles, counted)),
     }
@@ -75,7 +80,8 @@ def main() -> None:
         for name, (table, figure) in figures.items():
             save_table(folder / f"{name}.csv", table)
             save_figure(folder / f"{name}.png", figure)
-        examples.draw(results, val, names, thresholds.margins[middle], middle).save(folder / "examples.png")
+        sizes = failures.person_shares(Path("data/packed"), val.ids)
+        examples.draw(results, val, names, thresholds.margins[middle], middle, sizes).save(folder / "examples.png")
         samples.draw(Path("data/raw"), train, definition).save(folder / "samples.png")
 
 

@@ -5,18 +5,13 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from earlyexit.common.files import read_json, replacing_folder, write_json, write_text
-from earlyexit.dataset import PackedSplit, open_split
-from earlyexit.evaluation import per_image
 from earlyexit.page import card, record, render, run, thumbnails
 from earlyexit.params import Params, load
 from earlyexit.policy.policies import load_policies
 from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.tflite import deployment
-from stages import costs
+from stages import costs, val
 from stages import run as run_stage
 
 VERSIONS = ("torch", "ai-edge-quantizer", "ai-edge-litert", "litert-torch", "tensorflow", "dvc", "unicorn", "ziglang")
@@ -27,17 +22,14 @@ def main() -> None:
     """Write reports/run.json, report.html and model_card.md, and the folder models/hub."""
     params = load()
     network = deployment.load(Path("models/int8/early_exit"))
-    evaluation = per_image.load(Path("models/evaluation/val.safetensors"))
-    val = open_split("data/packed", "val")
-    if not np.array_equal(val.ids, evaluation.ids):
-        raise ValueError("data/packed: val is not the split that was evaluated; run `dvc repro evaluate`")
+    split, evaluation = val.read()
     thresholds = load_thresholds("models/thresholds.json")
-    found = record.record(evaluation, network, thresholds, costs.read(), val.images, _person_share(val))
+    found = record.record(evaluation, network, thresholds, costs.read())
     write_json(run.RECORD, {**found, "origin": _origin(), "sha256": run.hashes(_bytes)})
     whole = run.read("", _bytes)
     built_in = load_policies("models/policies.json").named(params.firmware.policy)
     shown = (
-        thumbnails.choose(evaluation, val.images, network.names, built_in.thresholds, built_in.name)
+        thumbnails.choose(evaluation, split.images, network.names, built_in.thresholds, built_in.name)
         if _may_show(params)
         else None
     )
@@ -60,12 +52,6 @@ def _bytes(path: str) -> bytes:
 def _may_show(params: Params) -> bool:
     """Return whether pictures may stand in the page: photographs from elsewhere are not ours to copy."""
     return params.report.thumbnails == "auto" and params.data.source == "embedded"
-
-
-def _person_share(val: PackedSplit) -> np.ndarray:
-    index = pd.read_csv("data/packed/index.csv").set_index("id")
-    found: np.ndarray = index.loc[val.ids, "person_share"].to_numpy(np.float64)
-    return found
 
 
 def _origin() -> dict[str, object]:

@@ -6,6 +6,7 @@ from earlyexit.common.files import read_json, write_json, write_text
 from earlyexit.evaluation import frontier, per_image
 from earlyexit.policy.thresholds import load_thresholds
 from earlyexit.reports import table1
+from earlyexit.taught import read
 from stages import costs, run
 
 
@@ -15,7 +16,9 @@ def main() -> None:
     thresholds = load_thresholds("models/thresholds.json")
     timed = read_json("models/latency.json")
     cost = costs.read()
-    rows = table1.rows(results, thresholds, cost, timed["cascade"])
+    answers = read(Path("models/teacher"), "val", results.ids)
+    teacher = None if answers is None else (answers.kind, answers.labels())
+    rows = table1.rows(results, thresholds, cost, timed["cascade"], teacher)
     curve = frontier.curve(results, thresholds, cost)
     policies = read_json("reports/policies.json")["policies"]
     text = table1.markdown(rows)

@@ -8,6 +8,7 @@ import torch
 
 from earlyexit.dataset import PackedSplit
 from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.training.distillation import Taught
 from earlyexit.training.loop import Log
 from earlyexit.training.recipe import AugmentRecipe, BaselineRecipe, DisjointRecipe, JointRecipe, Precision
 from earlyexit.training.resume import Metrics
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 SIZE = 16
 AUGMENT = AugmentRecipe(min_crop=0.6, flip=0.5, brightness=0.1, contrast=0.1)
 SETTINGS: dict[str, Any] = {"epochs": 4, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.01, "average": 0.0}
-BASELINE = BaselineRecipe(**SETTINGS, pretrained=None, small_epochs=0)
+BASELINE = BaselineRecipe(**SETTINGS, distill=0, temperature=1, pretrained=None, small_epochs=0)
 DISJOINT = DisjointRecipe(**SETTINGS, distill=0, temperature=1, augment=False)
 JOINT = JointRecipe(**SETTINGS, distill=0, temperature=1, freeze_norm=False, w_exits=[0.3, 0.3], w_final=1)
 
@@ -46,9 +47,10 @@ def train(
     device: torch.device = CPU,
     precision: Precision = "float32",
     unfinished: Path | None = None,
+    taught: Taught | None = None,
 ) -> Metrics:
     """Train by the stage's recipe with the changes in `recipe`, which are not validated."""
-    session = Session(train, held_out, augment, device, log, precision, unfinished)
+    session = Session(train, held_out, augment, device, log, precision, unfinished, taught)
     if stage == "baseline":
         return train_baseline(network, BASELINE.model_copy(update=recipe), session)
     if stage == "disjoint":

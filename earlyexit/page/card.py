@@ -8,6 +8,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from earlyexit.common.markdown import percent, percent_within, table, thousands, times
 from earlyexit.page.run import Run
+from earlyexit.reports import failures
 
 _TEMPLATE = Path(__file__).with_name("templates") / "card.md"
 _NAME = "early-exit-vww"
@@ -50,8 +51,8 @@ def card(run: Run) -> str:
         flash=thousands(memory["flash"]["total"]),
         ram=thousands(memory["ram"]["total"]),
         classifiers="\n".join(_classifiers(run)),
-        sizes="\n".join(_groups(run, "person_share", "Largest person's share of the image")),
-        brightness="\n".join(_groups(run, "brightness", "Mean pixel, 0 to 1")),
+        sizes="\n".join(_groups(run, "size")),
+        brightness="\n".join(_groups(run, "brightness")),
         n=thousands(run.record["n"]),
     )
     return str(found.content).rstrip() + "\n"
@@ -85,12 +86,12 @@ def _classifiers(run: Run) -> list[str]:
     return table(["Classifier", "Val Acc. (%), 95 % interval", "Estimated Cortex-M4 cycles until there"], rows)
 
 
-def _groups(run: Run, kind: str, title: str) -> list[str]:
+def _groups(run: Run, kind: str) -> list[str]:
     rows = [
-        [f"{group['low']:g} to {group['high']:g}", thousands(group["n"]), *map(_accuracy, group["accuracy"])]
-        for group in run.record["groups"][kind]
+        [group["bin"], thousands(group["n"]), *map(_accuracy, group["accuracy"])]
+        for group in run.reports["failures"][kind]
     ]
-    return table([title, "n", *run.record["names"]], rows)
+    return table([failures.KINDS[kind], "n", *run.record["names"]], rows)
 
 
 def _accuracy(found: dict[str, Any]) -> str:

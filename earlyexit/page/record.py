@@ -2,25 +2,18 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from earlyexit.evaluation.costs import Costs
 from earlyexit.evaluation.per_image import Evaluation
-from earlyexit.evaluation.statistics import share
 from earlyexit.firmware import source
 from earlyexit.policy import decision
 from earlyexit.policy.thresholds import Thresholds
 from earlyexit.tflite.deployment import Deployment
-
-BRIGHTNESS = (0.0, 0.3, 0.4, 0.5, 0.6, 1.0)
-"""Edges of the bins of an image's mean pixel, 0 to 1."""
-SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 1.0)
-"""Edges of the bins of the largest person's share of the image."""
 
 
 def record(
@@ -28,8 +21,6 @@ def record(
     network: Deployment,
     thresholds: Thresholds,
     costs: Mapping[str, Costs],
-    images: np.ndarray,
-    person_share: np.ndarray,
 ) -> dict[str, Any]:
     """Return the record of a run; JSON of a few bytes an image.
 
@@ -38,11 +29,8 @@ def record(
         network: the INT8 early-exit network.
         thresholds: of the percentiles.
         costs: in each unit.
-        images: of val, uint8 (N, H, W, 3).
-        person_share: of val: the share of the image that the largest person covers, (N,); 0 where there is none.
     """
     logits = evaluation.int8_early_exit
-    brightness = images.reshape(len(images), -1).mean(1) / 255
     return {
         "names": network.names,
         "n": len(evaluation.labels),
@@ -51,35 +39,8 @@ def record(
         "margins": [_text(row.astype(np.uint8)) for row in decision.margins(logits)],
         "percentiles": thresholds.margins,
         "costs": {unit: asdict(cost) for unit, cost in costs.items()},
-        "groups": {
-            "brightness": groups(evaluation, brightness, BRIGHTNESS),
-            "person_share": groups(evaluation, person_share, SHARES, of=evaluation.labels == 1),
-        },
         "arena": arena(network),
     }
-
-
-def groups(
-    evaluation: Evaluation, values: np.ndarray, edges: Sequence[float], of: np.ndarray | None = None
-) -> list[dict[str, Any]]:
-    """Return the accuracy of each classifier for images of each bin, with 95 % intervals.
-
-    Args:
-        evaluation: logits on the val split.
-        values: of each image, (N,).
-        edges: ascending; a bin holds its lower edge, the last one its upper edge too. Empty bins are left out.
-        of: bool (N,), the images that count; None: all.
-    """
-    right = decision.labels(evaluation.int8_early_exit) == evaluation.labels
-    inside = np.digitize(values, edges[1:-1])
-    counted = np.ones(len(values), bool) if of is None else of
-    rows = []
-    for number, (low, high) in enumerate(pairwise(edges)):
-        chosen = (inside == number) & counted
-        if chosen.any():
-            accuracies = [asdict(share(row[chosen])) for row in right]
-            rows.append({"low": low, "high": high, "n": int(chosen.sum()), "accuracy": accuracies})
-    return rows
 
 
 def arena(network: Deployment) -> dict[str, Any]:

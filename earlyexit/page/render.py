@@ -15,7 +15,7 @@ from earlyexit.common.markdown import NOTHING, percent, times
 from earlyexit.page import record
 from earlyexit.page.pictures import all_pictures
 from earlyexit.page.run import Run, differing, leaves
-from earlyexit.reports import table1
+from earlyexit.reports import shift, table1
 from earlyexit.task import CLASSES
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -41,6 +41,8 @@ def page(runs: Sequence[Run], thumbnails: Mapping[str, Any] | None = None) -> st
             "heads": table1.heads([row for run in runs for row in run.reports["table1"]]),
             "rows": [row for run in runs for row in _table1(run)],
         },
+        shift=[shift.tables(run.reports["shift"]) for run in runs],
+        shift_notes=[shift.notes(run.reports["shift"]) for run in runs],
         pictures=pictures,
         specs={name: picture.spec for name, picture in pictures.items()},
         data=[_interactive(run) for run in runs],

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from earlyexit.page import record
+from earlyexit.reports import failures
 from earlyexit.reports.table1 import WHOLE
 
 RECORD = "reports/run.json"
@@ -22,6 +23,8 @@ JSON = {
     "policies": "policies",
     "memory": "memory",
     "reliability": "reliability",
+    "failures": "failures",
+    "shift": "shift",
     "emulated": "emulate",
 }
 TABLES = {
@@ -147,6 +150,8 @@ def check(run: Run) -> None:
             entry["accuracy"]["value"] for entry in run.reports["reliability"]["classifiers"].values()
         ]
         == right.tolist(),
+        "reports/failures.json": all(np.allclose(_over_bins(run, kind), right) for kind in failures.KINDS),
+        "reports/shift.json": run.reports["shift"]["shifts"][0]["whole"]["value"] == whole,
         "reports/memory.json": run.reports["memory"]["linked"] == run.reports["emulated"]["memory"],
         "reports/frontier.csv": agree(
             [(row["early_exit_rate"], percentiles[int(row["percentile"])]) for row in run.tables["frontier"]]
@@ -156,6 +161,14 @@ def check(run: Run) -> None:
     for path, fit in fits.items():
         if not fit:
             raise _of_another_run(path, STAGES[path])
+
+
+def _over_bins(run: Run, kind: str) -> np.ndarray:
+    """Return the share of right answers of each classifier, from the bins of reports/failures.json."""
+    bins = run.reports["failures"][kind]
+    right = [[one["n"] * found["value"] for found in one["accuracy"]] for one in bins]
+    found: np.ndarray = np.sum(right, axis=0) / run.record["n"]
+    return found
 
 
 def _right(run: Run) -> list[float]:

@@ -35,9 +35,10 @@ def trades(
         speedup_emulated.
     """
     rows: list[dict[str, Any]] = []
+    logits = evaluation.int8_early_exit
 
     def add(kind: str, name: str, row: list[int], patience: int = 0, calibration: float | None = None) -> None:
-        found = kept(row, patience, evaluation, costs, labelled=policies.labelled)
+        found = kept(row, patience, logits, evaluation.labels, costs, labelled=policies.labelled)
         keys = ("loss", "loss_low", "loss_high", "risk", *(f"speedup_{unit}" for unit in costs))
         rows.append({"kind": kind, "name": name, "calibration_loss": calibration, **{key: found[key] for key in keys}})
 

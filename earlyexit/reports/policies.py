@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from earlyexit.common.markdown import percent, percent_within, table, times
 from earlyexit.evaluation.costs import Costs, speedups
 from earlyexit.evaluation.per_image import Evaluation
@@ -35,7 +37,14 @@ def report(
                 **policy.model_dump(exclude={"loss", "risk", "cost"}),
                 "calibration": policy.model_dump(include={"loss", "risk", "cost"}),
                 "val": {
-                    **kept(policy.thresholds, policy.patience, evaluation, costs, labelled=policies.labelled),
+                    **kept(
+                        policy.thresholds,
+                        policy.patience,
+                        evaluation.int8_early_exit,
+                        evaluation.labels,
+                        costs,
+                        labelled=policies.labelled,
+                    ),
                     "speedup_measured": costs["measured"].baseline / cascade[policy.name],
                 },
             }
@@ -45,18 +54,24 @@ def report(
 
 
 def kept(
-    thresholds: Sequence[int], patience: int, evaluation: Evaluation, costs: Mapping[str, Costs], *, labelled: bool
+    thresholds: Sequence[int],
+    patience: int,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    costs: Mapping[str, Costs],
+    *,
+    labelled: bool,
 ) -> dict[str, Any]:
-    """Return what a policy does on val: accuracy, loss and risk with 95 % intervals, exits, speedups.
+    """Return what a policy does on images: accuracy, loss and risk with 95 % intervals, exits, speedups.
 
     Args:
         thresholds, patience: the policy, as `decision.decide` takes it.
-        evaluation: logits on the val split.
+        logits: INT8 (classifiers, N, 2), the final classifier's last.
+        labels: of the images, (N,).
         costs: in each unit.
         labelled: whether the risk counts images that the cascade gets wrong and the whole network right; if not, those
             that the two answer differently.
     """
-    labels, logits = evaluation.labels, evaluation.int8_early_exit
     decisions = decision.decide(logits, thresholds, patience)
     ours, whole = decisions.labels, decision.labels(logits[-1])
     shares = decision.exit_shares(decisions.exits, len(logits))

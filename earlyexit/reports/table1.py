@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from earlyexit.common.markdown import NOTHING, millions, percent, times
 from earlyexit.common.markdown import table as markdown_table
 from earlyexit.evaluation.costs import Costs, speedups
@@ -20,26 +22,34 @@ POLICIES = {"searched": ("accuracy", "speedup_emulated"), "guaranteed": ("accura
 _NUMBERS = ("early_exit_rate", "exit_share", "mean_macs", *SPEEDUPS)
 WHOLE = "no_early_exit"
 """The row of the early-exit network with every image at the final exit."""
-NAMES = {"fp32": "FP32 (PyTorch)", "int8_baseline": "INT8 (Baseline)", WHOLE: "EE, no early exit"}
+TEACHERS = {"teacher_fp32": "Teacher (FP32)", "teacher_int8": "Teacher (INT8)"}
+NAMES = TEACHERS | {"fp32": "FP32 (PyTorch)", "int8_baseline": "INT8 (Baseline)", WHOLE: "EE, no early exit"}
 
 
 def rows(
-    evaluation: Evaluation, thresholds: Thresholds, costs: Mapping[str, Costs], cascade: Mapping[str, float]
+    evaluation: Evaluation,
+    thresholds: Thresholds,
+    costs: Mapping[str, Costs],
+    cascade: Mapping[str, float],
+    teacher: tuple[str, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the rows of Table I: the FP32 network, the INT8 baseline, then the cascade at each percentile.
 
     The early-exit network without early exits stands before them. It was trained for longer than the baseline and had
-    a teacher, so it is the fair reference for what an early exit loses.
+    a teacher, so it is the fair reference for what an early exit loses. The bigger network that taught them stands
+    first, where there is one.
 
     Args:
         evaluation: logits on the val split.
         thresholds: from the calibration split.
         costs: "macs", "measured" (microseconds) and "emulated" (cycles).
         cascade: measured microseconds per image of the cascade at each percentile, by name ("p50").
+        teacher: "int8" or "fp32", and the bigger network's labels (N,) of the val split; None where there is none.
     """
     labels, logits = evaluation.labels, evaluation.int8_early_exit
     baseline = accuracy(decision.labels(evaluation.int8_baseline[0]), labels)
-    found = [
+    found = [] if teacher is None else [_row(f"teacher_{teacher[0]}", accuracy(teacher[1], labels))]
+    found += [
         _row("fp32", accuracy(decision.labels(evaluation.fp32_early_exit[-1]), labels)),
         _row("int8_baseline", baseline, mean_macs=costs["macs"].baseline, **dict.fromkeys(SPEEDUPS, 1.0)),
         _cascade(WHOLE, point(logits, labels, [NEVER] * (len(logits) - 1)), costs),
@@ -113,7 +123,7 @@ def metrics(
         policies: entries of reports/policies.json.
     """
     accuracies = {row["configuration"]: row["accuracy"] for row in table}
-    found = {name: {"accuracy": accuracies[name]} for name in NAMES if name != WHOLE}
+    found = {name: {"accuracy": accuracies[name]} for name in ("fp32", "int8_baseline")}
     found |= {name: {"accuracy": accuracy} for name, accuracy in classifiers.items()}
     for row in table:
         if row["configuration"] not in NAMES:

@@ -95,18 +95,19 @@ def run_in_turn(segments: Sequence[Segment], image: np.ndarray) -> Iterator[np.n
         yield logits
 
 
-def all_logits(segments: Sequence[Segment], images: np.ndarray, title: str) -> np.ndarray:
+def all_logits(segments: Sequence[Segment], images: np.ndarray, title: str | None = None) -> np.ndarray:
     """Run every segment on every image.
 
     Args:
         segments: in order.
         images: (N, H, W, 3) in the type of the first segment's input; features if `segments` start later.
-        title: of the progress bar.
+        title: of the progress bar; None: there is no bar.
 
     Returns:
         the logits of every classifier, (classifiers, N, 2).
     """
-    rows = [list(run_in_turn(segments, image)) for image in tqdm(images, desc=title, unit="image", mininterval=1)]
+    shown = tqdm(images, desc=title, unit="image", mininterval=1, disable=title is None)
+    rows = [list(run_in_turn(segments, image)) for image in shown]
     return np.swapaxes(np.array(rows), 0, 1)
 
 

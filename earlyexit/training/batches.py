@@ -21,11 +21,19 @@ CHUNK = 1024  # images that are copied to the GPU at once
 
 
 class Batch(NamedTuple):
-    """One process's part of a batch: its inputs (one or several tensors), its labels, the size of the whole batch."""
+    """One process's part of a batch.
+
+    Attributes:
+        inputs: one tensor or several.
+        labels: (N,), int64.
+        size: images of the whole batch.
+        taught: logits of a teacher that answered before training, (N, classes), if there is one.
+    """
 
     inputs: Any
     labels: Tensor
     size: int
+    taught: Tensor | None = None
 
 
 class Batches(Protocol):
@@ -53,9 +61,10 @@ class ImageBatches:
         device: torch.device,
         augmentation: Augmentation | None = None,
         small_epochs: int = 0,
+        taught: Tensor | None = None,
     ) -> None:
         self.data, self.network, self.batch_size, self.device = data, network, batch_size, device
-        self.augmentation, self.small_epochs = augmentation, small_epochs
+        self.augmentation, self.small_epochs, self.taught = augmentation, small_epochs, taught
         self._labels = torch.tensor(data.labels, device=device)
         self._pixels = _on_device(data.images, device) if fits_on_gpu(data.images.nbytes, device) else None
 
@@ -72,7 +81,7 @@ class ImageBatches:
         for part, at, images in zip(parts, rows, self._images(parts, rows), strict=True):
             if augmentation is not None:
                 images = augmentation(images, part.first, part.size)
-            yield Batch(self.network.normalize(images), self._labels[at], part.size)
+            yield Batch(self.network.normalize(images), self._labels[at], part.size, _rows_of(self.taught, at))
 
     def _images(self, parts: Sequence["_Part"], rows: Sequence[Tensor]) -> Iterator[Tensor]:
         if self._pixels is not None:
@@ -100,8 +109,8 @@ class ImageBatches:
 class FeatureBatches:
     """Shuffled batches of features that a frozen backbone computed once, before training."""
 
-    def __init__(self, features: list[Tensor], labels: Tensor, batch_size: int) -> None:
-        self.features, self.labels, self.batch_size = features, labels, batch_size
+    def __init__(self, features: list[Tensor], labels: Tensor, batch_size: int, taught: Tensor | None = None) -> None:
+        self.features, self.labels, self.batch_size, self.taught = features, labels, batch_size, taught
 
     def __len__(self) -> int:
         return _batch_count(len(self.labels), self.batch_size)
@@ -110,7 +119,8 @@ class FeatureBatches:
         """Yield a list of features (N, C, H, W)."""
         parts = _shuffled(len(self.labels), self.batch_size)
         for part, rows in zip(parts, _rows(parts, self.labels.device), strict=True):
-            yield Batch([feature[rows] for feature in self.features], self.labels[rows], part.size)
+            features = [feature[rows] for feature in self.features]
+            yield Batch(features, self.labels[rows], part.size, _rows_of(self.taught, rows))
 
 
 class FrozenBatches:
@@ -126,10 +136,10 @@ class FrozenBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield a list of features (N, C, H, W)."""
-        for x, labels, size in self.images.epoch(number):
+        for batch in self.images.epoch(number):
             with torch.no_grad(), self.context:
-                features = self.network.features(x)
-            yield Batch(features, labels, size)
+                features = self.network.features(batch.inputs)
+            yield batch._replace(inputs=features)
 
 
 def fits_on_gpu(size: int, device: torch.device) -> bool:
@@ -167,6 +177,10 @@ def _rows(parts: Sequence[_Part], device: torch.device) -> Sequence[Tensor]:
     """Return the rows of each batch on `device`, copied all at once: one copy per batch would wait for the GPU."""
     rows = torch.from_numpy(np.concatenate([part.rows for part in parts])).to(device)
     return torch.split(rows, [len(part.rows) for part in parts])
+
+
+def _rows_of(taught: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if taught is None else taught[rows]
 
 
 def _batch_count(count: int, batch_size: int) -> int:

@@ -17,8 +17,8 @@ from earlyexit.model.candidates import Candidates
 from earlyexit.model.inference import BATCH, normalized_batches, predict
 from earlyexit.model.network import EarlyExitNetwork, exit_head
 from earlyexit.training.batches import FeatureBatches, fits_in_memory, joined
+from earlyexit.training.distillation import Taught, distillation
 from earlyexit.training.loop import fit
-from earlyexit.training.losses import Distillation
 from earlyexit.training.recipe import DisjointRecipe, Precision
 
 
@@ -33,6 +33,7 @@ def train_candidates(
     images: int,
     device: torch.device,
     precision: Precision = "float32",
+    taught: Taught | None = None,
 ) -> Candidates:
     """Train all candidate exits as Stage A trains exits, on images without augmentation.
 
@@ -40,10 +41,11 @@ def train_candidates(
         network: the baseline; stays as it is.
         heads: kinds of heads, each of them after every block.
         channels: of the heads' convolution.
-        recipe: of Stage A; the teacher is the final classifier.
+        recipe: of Stage A; the network's own teacher is its final classifier.
         train, held_out: images to learn from, and images to answer.
         images: of the train split, at most; evenly spread over it.
         device, precision: of the training.
+        taught: a teacher's answers to the train split.
 
     Raises:
         ValueError: a loss or a weight became NaN or infinite, or the features of two blocks do not fit into half of
@@ -53,20 +55,18 @@ def train_candidates(
     chosen = np.linspace(0, len(train) - 1, min(images, len(train))).round().astype(np.int64)
     pixels, labels = train.images[chosen], torch.tensor(train.labels[chosen], device=device)
     _check_memory(network, len(chosen) + len(held_out), device)
-    taught = torch.from_numpy(predict(network, pixels, device)[-1]).to(device)
-    distillation = None
-    if recipe.distill:
-        distillation = Distillation(recipe.distill, recipe.temperature, lambda inputs: inputs[1])
+    own = torch.from_numpy(predict(network, pixels, device)[-1]).to(device)
+    given = None if taught is None else taught.logits(device)[chosen]
     answers: dict[str, list[np.ndarray]] = {head: [] for head in heads}
     learned, watched = _by_block(network, pixels, device), _by_block(network, held_out.images, device)
     for (name, features), (_, held) in zip(learned, watched, strict=True):
         model = _Heads([exit_head(head, features.shape[1], [channels]) for head in heads]).to(device)
         fit(
             model,
-            FeatureBatches([features, taught], labels, recipe.batch_size),
+            FeatureBatches([features, own], labels, recipe.batch_size, given),
             recipe,
             [1.0] * len(heads),
-            distillation=distillation,
+            distillation=distillation(recipe, taught, lambda batch: batch.inputs[1]),
             names=list(heads),
             monitor=dict,
             log=lambda epoch, metrics: None,
@@ -81,7 +81,7 @@ def train_candidates(
 
 
 class _Heads(nn.Module):
-    """Exits of several kinds on the same features; a batch also brings the teacher's logits."""
+    """Exits of several kinds on the same features; a batch also brings the final classifier's logits."""
 
     def __init__(self, heads: list[nn.Module]) -> None:
         super().__init__()

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from earlyexit.training import distributed
 from earlyexit.training.average import Average
 from earlyexit.training.batches import Batch, Batches
-from earlyexit.training.losses import Distillation, weighted_loss
+from earlyexit.training.distillation import Distillation
+from earlyexit.training.losses import weighted_loss
 from earlyexit.training.recipe import Precision, Recipe
 from earlyexit.training.resume import Metrics, Unfinished
 
@@ -45,7 +46,7 @@ def fit(
         batches: of the training images.
         recipe: epochs, learning rate, weight decay.
         weights: of the loss, one per classifier (Eq. 1).
-        distillation: the teacher, if there is one.
+        distillation: the teachers, if there are any.
         names: of the classifiers.
         monitor: returns held-out metrics, of averaged weights if the recipe averages; called after each epoch. They
             are logged, and nothing is chosen by them.
@@ -140,22 +141,24 @@ class Step:
 
     def __call__(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
         """Return the batch's loss, and how many images each classifier had right; both stay on the device."""
-        inputs, labels, size = batch
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad()
         with self.cast:
-            logits = [_wide(z) for z in self.model(inputs)]
-            if self.distillation is None:
-                loss = weighted_loss(logits, labels, self.weights, count=size)
-            else:
-                taught, share = _wide(self.distillation.teacher(inputs)), self.distillation.share
-                loss = weighted_loss(logits, labels, self.weights, taught, share, self.distillation.temperature, size)
+            logits = [_wide(z) for z in self.model(batch.inputs)]
+            loss = self._loss(logits, batch)
         # Each process has its part of the loss, and DistributedDataParallel takes the mean of the gradients.
         self.scaler.scale(loss * distributed.processes()).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update()
-        return loss.detach(), torch.stack([(z.detach().argmax(1) == labels).sum() for z in logits])
+        return loss.detach(), torch.stack([(z.detach().argmax(1) == batch.labels).sum() for z in logits])
+
+    def _loss(self, logits: Sequence[Tensor], batch: Batch) -> Tensor:
+        if self.distillation is None:
+            return weighted_loss(logits, batch.labels, self.weights, count=batch.size)
+        taught = [(share, _wide(answers)) for share, answers in self.distillation.taught(batch)]
+        temperature = self.distillation.temperature
+        return weighted_loss(logits, batch.labels, self.weights, taught, temperature, batch.size)
 
 
 def _epoch(

@@ -46,8 +46,22 @@ class Recipe(Strict):
     average: Annotated[float, Field(ge=0, lt=1)]
 
 
-class BaselineRecipe(Recipe):
-    """Training of the network without early exits, from random weights or from a file.
+class DistilledRecipe(Recipe):
+    """A training by labels and teachers (Hinton et al. 2015).
+
+    The teachers are the network's own final classifier, as it was before, and a bigger network, where one is given.
+
+    Attributes:
+        distill: share of the loss that follows teachers instead of the labels; 0: there are none.
+        temperature: both sides' logits are divided by it.
+    """
+
+    distill: Share
+    temperature: Positive
+
+
+class BaselineRecipe(DistilledRecipe):
+    """Training of the network without early exits, from random weights or from a file. It has no teacher of its own.
 
     Attributes:
         pretrained: safetensors file to start from, or None.
@@ -65,18 +79,6 @@ class BaselineRecipe(Recipe):
         if self.epochs == 0 and self.pretrained is None:
             raise ValueError("epochs: 0 leaves random weights; give baseline.pretrained, a safetensors file")
         return self
-
-
-class DistilledRecipe(Recipe):
-    """A training with the final classifier, as it was before, as the teacher (Hinton et al. 2015).
-
-    Attributes:
-        distill: share of the loss that follows the teacher instead of the labels; 0: there is no teacher.
-        temperature: both sides' logits are divided by it.
-    """
-
-    distill: Share
-    temperature: Positive
 
 
 class DisjointRecipe(DistilledRecipe):

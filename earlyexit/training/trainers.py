@@ -15,6 +15,7 @@ from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.training import distributed
 from earlyexit.training.augment import Augmentation
 from earlyexit.training.batches import (
+    Batch,
     Batches,
     FeatureBatches,
     FrozenBatches,
@@ -22,8 +23,8 @@ from earlyexit.training.batches import (
     fits_in_memory,
     frozen_features,
 )
+from earlyexit.training.distillation import Distillation, Taught, distillation
 from earlyexit.training.loop import Log, accuracies, autocast, fit
-from earlyexit.training.losses import Distillation
 from earlyexit.training.recipe import AugmentRecipe, BaselineRecipe, DisjointRecipe, JointRecipe, Precision, Recipe
 from earlyexit.training.resume import Metrics, Unfinished, fingerprint
 from earlyexit.training.shared_norm import share_norms
@@ -43,6 +44,7 @@ class Session:
         precision: of the forward pass and the loss (autocast); weights and held-out metrics are float32.
         unfinished: folder for the state after each epoch, from which an interrupted training goes on. The caller
             removes it once the result is safe. None: no state is kept.
+        taught: a teacher's answers to the training images; None: the only teacher is the network itself.
     """
 
     train: PackedSplit
@@ -52,6 +54,7 @@ class Session:
     log: Log
     precision: Precision = "float32"
     unfinished: Path | None = None
+    taught: Taught | None = None
 
     def place(self, network: EarlyExitNetwork) -> None:
         """Move `network` to the device, channels last in memory.
@@ -65,11 +68,15 @@ class Session:
     def batches(self, network: EarlyExitNetwork, size: int, small_epochs: int = 0) -> ImageBatches:
         """Return batches of `size` training images, augmented; smaller images in the first `small_epochs`."""
         augmentation = Augmentation(network.resolution, self.augment) if self.augment else None
-        return ImageBatches(self.train, network, size, self.device, augmentation, small_epochs)
+        return ImageBatches(self.train, network, size, self.device, augmentation, small_epochs, self.taught_logits())
+
+    def taught_logits(self) -> Tensor | None:
+        """Return the teacher's answers as logits, (images, 2), on the device; None where there is no teacher."""
+        return None if self.taught is None else self.taught.logits(self.device)
 
 
 def train_baseline(network: EarlyExitNetwork, recipe: BaselineRecipe, session: Session) -> Metrics:
-    """Train a network without early exits, in place.
+    """Train a network without early exits, in place. Without `session.taught` it learns from the labels alone.
 
     Returns:
         the last epoch's metrics.
@@ -80,37 +87,36 @@ def train_baseline(network: EarlyExitNetwork, recipe: BaselineRecipe, session: S
     """
     session.place(network)
     batches = session.batches(network, recipe.batch_size, recipe.small_epochs)
-    return _train("baseline", network, network, recipe, [1.0], batches, None, _right(network, session), session)
+    taught = distillation(recipe, session.taught)
+    return _train("baseline", network, network, recipe, [1.0], batches, taught, _right(network, session), session)
 
 
 def train_jointly(network: EarlyExitNetwork, recipe: JointRecipe, session: Session) -> Metrics:
     """Train backbone and exits together by Eq. 1, in place: Stage B of Section II-A.
 
-    The teacher is the final classifier of the network as it was before. Result and errors as `train_baseline`.
+    The network's own teacher is its final classifier as it was before. Result and errors as `train_baseline`.
     """
     session.place(network)
     network.norm_frozen = recipe.freeze_norm
-    distillation = None
-    if recipe.distill:
-        before = copy.deepcopy(network).eval()
+    before = copy.deepcopy(network).eval()
 
-        @torch.no_grad()
-        def teacher(x: Tensor) -> Tensor:
-            logits: Tensor = before.classifier(before.features(x)[-1])
-            return logits
+    @torch.no_grad()
+    def own(batch: Batch) -> Tensor:
+        logits: Tensor = before.classifier(before.features(batch.inputs)[-1])
+        return logits
 
-        distillation = Distillation(recipe.distill, recipe.temperature, teacher)
+    taught = distillation(recipe, session.taught, own)
     weights = [*for_each(recipe.w_exits, len(network.exits)), recipe.w_final]
     batches, right = session.batches(network, recipe.batch_size), _right(network, session)
-    return _train("joint", network, network, recipe, weights, batches, distillation, right, session)
+    return _train("joint", network, network, recipe, weights, batches, taught, right, session)
 
 
 def train_exits(network: EarlyExitNetwork, recipe: DisjointRecipe, session: Session) -> Metrics:
     """Train the early exits alone, each by its own loss, on the frozen backbone, in place: Stage A of Section II-A.
 
     Batch norm of the backbone stays in eval mode. If no augmentation changes the backbone's features, and they fit into
-    half of the available memory, they are computed once, in float32; if not, batch by batch. The teacher is the final
-    classifier. Result and errors as `train_baseline`.
+    half of the available memory, they are computed once, in float32; if not, batch by batch. The network's own teacher
+    is its final classifier. Result and errors as `train_baseline`.
     """
     if not recipe.augment:
         session = replace(session, augment=None)
@@ -124,14 +130,14 @@ def train_exits(network: EarlyExitNetwork, recipe: DisjointRecipe, session: Sess
     if session.augment is None and _fits(watched, len(session.train), session.device):
         features = frozen_features(network, session.train.images, session.device)
         labels = torch.tensor(session.train.labels, device=session.device)
-        batches = FeatureBatches(features, labels, recipe.batch_size)
+        batches = FeatureBatches(features, labels, recipe.batch_size, session.taught_logits())
     else:
         images = session.batches(network, recipe.batch_size)
         batches = FrozenBatches(images, network, autocast(session.precision, session.device))
 
     @torch.no_grad()
-    def teacher(features: list[Tensor]) -> Tensor:
-        logits: Tensor = network.classifier(features[-1])
+    def own(batch: Batch) -> Tensor:
+        logits: Tensor = network.classifier(batch.inputs[-1])
         return logits
 
     @torch.no_grad()
@@ -141,9 +147,9 @@ def train_exits(network: EarlyExitNetwork, recipe: DisjointRecipe, session: Sess
         heads.train()
         return counts
 
-    distillation = Distillation(recipe.distill, recipe.temperature, teacher) if recipe.distill else None
+    taught = distillation(recipe, session.taught, own)
     weights = [1.0] * len(network.exits)
-    return _train("disjoint", network, heads, recipe, weights, batches, distillation, right, session)
+    return _train("disjoint", network, heads, recipe, weights, batches, taught, right, session)
 
 
 class _Heads(nn.Module):
@@ -176,7 +182,7 @@ def _train(
     recipe: Recipe,
     weights: Sequence[float],
     batches: Batches,
-    distillation: Distillation | None,
+    taught: Distillation | None,
     right: Callable[[], Tensor],
     session: Session,
 ) -> Metrics:
@@ -188,6 +194,7 @@ def _train(
             "recipe": recipe.model_dump(),
             "augmentation": session.augment and session.augment.model_dump(),
             "precision": session.precision,
+            "teacher": session.taught and session.taught.summary(),
         }
         mark = fingerprint(network, session.train, session.device, settings)
         unfinished = Unfinished(session.unfinished, title, mark, session.device)
@@ -197,7 +204,7 @@ def _train(
         batches,
         recipe,
         weights,
-        distillation=distillation,
+        distillation=taught,
         names=names,
         monitor=lambda: accuracies("calibration", names, right(), len(session.held_out)),
         log=session.log,

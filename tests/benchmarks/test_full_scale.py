@@ -15,7 +15,7 @@ from benchmarks import full_scale
 from benchmarks.full_scale import OFFICIAL, ONE_EPOCH, Cost, Measured, Spent, cost, disk_used, kinds_of_epochs, watched
 from benchmarks.usage import Usage, usage
 from earlyexit.params import load, overridden
-from experiments.vww import RECIPE
+from experiments.recipes import VWW
 from tests import ROOT
 
 GB = 10**9
@@ -55,7 +55,7 @@ def test_an_epoch_that_was_not_seen_is_an_error() -> None:
 
 def test_one_epoch_of_each_kind_is_run() -> None:
     recipe, run = (
-        kinds_of_epochs(overridden(load(ROOT / "params.yaml"), changes)) for changes in (RECIPE, [*RECIPE, *ONE_EPOCH])
+        kinds_of_epochs(overridden(load(ROOT / "params.yaml"), changes)) for changes in (VWW, [*VWW, *ONE_EPOCH])
     )
     assert recipe.keys() == run.keys()
     assert {count for kinds in run.values() for count, _ in kinds} == {1}

@@ -14,7 +14,7 @@ from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.page import record, run
 from earlyexit.page.run import Run
 from earlyexit.plots import reliability as reliability_plot
-from earlyexit.reports import policies, reliability, table1
+from earlyexit.reports import failures, policies, reliability, shift, table1
 from earlyexit.tflite.deployment import Deployment
 from tests import ROOT
 from tests.plots import results
@@ -34,9 +34,8 @@ def write(folder: Path, deployed: Deployment, n: int = 300, changes: dict[str, A
     evaluation, thresholds, costs = results.evaluation(n), results.thresholds(), results.costs()
     chosen = results.policies()
     cascade = {policy.name: 100.0 + number for number, policy in enumerate(chosen.policies)}
-    images = np.random.default_rng(0).integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
     network = Deployment(NAMES, deployed.models, results.MACS, deployed.pixels)
-    found = record.record(evaluation, network, thresholds, costs, images, np.linspace(0, 1, n))
+    found = record.record(evaluation, network, thresholds, costs)
     reports = folder / "reports"
     (reports / "plots").mkdir(parents=True)
     origin = {
@@ -52,6 +51,12 @@ def write(folder: Path, deployed: Deployment, n: int = 300, changes: dict[str, A
     write_json(reports / "emulated.json", emulated())
     write_json(reports / "memory.json", memory())
     write_json(reports / "reliability.json", reliability.report(evaluation, NAMES, results.scales(3), results.MACS))
+    shown = [chosen.named(name) for name in ("p50", "guaranteed")]
+    write_json(
+        reports / "failures.json",
+        failures.report(evaluation, NAMES, shown, np.linspace(0, 1, n), np.linspace(0.2, 0.8, n)),
+    )
+    write_json(reports / "shift.json", shift.report(chosen, results.shifts(evaluation), costs))
     pd.DataFrame(frontier.curve(evaluation, thresholds, costs)).to_csv(reports / "frontier.csv", index=False)
     reliability_plot.bins(evaluation, NAMES, results.scales(3)).to_csv(
         reports / "plots" / "reliability.csv", index=False

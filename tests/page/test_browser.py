@@ -170,7 +170,7 @@ def test_any_thresholds_and_patience_give_what_the_library_gives(opened: Opened)
         for name, threshold in zip(made.NAMES, thresholds, strict=False):
             opened.page.get_by_label(f"Threshold of {name}").fill(str(threshold))
         opened.page.get_by_label("Patience: classifiers in a row").select_option(str(patience))
-        kept = policies.kept(thresholds, patience, evaluation, costs, labelled=True)
+        kept = policies.kept(thresholds, patience, evaluation.int8_early_exit, evaluation.labels, costs, labelled=True)
         assert shown(opened.chosen()) == [
             f"{100 * kept['accuracy']:.2f}",
             f"{100 * kept['accuracy_low']:.2f}–{100 * kept['accuracy_high']:.2f}",

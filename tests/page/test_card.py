@@ -21,9 +21,9 @@ def test_the_card_is_one_that_its_library_reads(tmp_path: Path, deployed: Deploy
     assert values == [run.rows["no_early_exit"]["accuracy"], run.policies["guaranteed"]["val"]["accuracy"]]
     for heading in ("Intended use", "Data and labels", "Metrics", "Limits and bias", "How to run"):
         assert f"\n## {heading}\n" in text
-    for kind in ("brightness", "person_share"):
-        for group in run.record["groups"][kind]:
-            assert f"| {group['low']:g} to {group['high']:g} | {group['n']} |" in text
+    for kind in ("brightness", "size"):
+        for group in run.reports["failures"][kind]:
+            assert f"| {group['bin']} | {group['n']} |" in text
 
 
 def test_hostile_params_stay_text(tmp_path: Path, deployed: Deployment) -> None:

@@ -14,8 +14,7 @@ EVALUATION = results.evaluation(101)
 
 @pytest.fixture(scope="module")
 def found(deployed: Deployment) -> dict[str, object]:
-    images = np.zeros((101, 2, 2, 3), np.uint8)
-    return record.record(EVALUATION, deployed, results.thresholds(), results.costs(), images, np.zeros(101))
+    return record.record(EVALUATION, deployed, results.thresholds(), results.costs())
 
 
 def test_decisions_come_back_whole(found: dict[str, object]) -> None:
@@ -32,17 +31,6 @@ def test_damaged_decisions_are_refused(found: dict[str, object]) -> None:
         record.unpacked({**found, "labels": "x"})
 
 
-def test_groups_count_every_image_once(found: dict[str, object]) -> None:
-    values = np.linspace(0, 1, 101)
-    rows = record.groups(EVALUATION, values, (0.0, 0.25, 0.5, 1.0))
-    assert [row["n"] for row in rows] == [25, 25, 51]
-    right = decision.labels(EVALUATION.int8_early_exit) == EVALUATION.labels
-    for row, chosen in zip(rows, (values < 0.25, (values >= 0.25) & (values < 0.5), values >= 0.5), strict=True):
-        assert [one["value"] for one in row["accuracy"]] == pytest.approx(right[:, chosen].mean(1).tolist())
-    persons = record.groups(EVALUATION, values, (0.0, 2.0, 3.0), of=EVALUATION.labels == 1)
-    assert [row["n"] for row in persons] == [int(EVALUATION.labels.sum())]
-
-
 def test_buffers_of_the_arena_never_share_bytes_while_in_use(deployed: Deployment) -> None:
     found = record.arena(deployed)
     layout = source.lay_out(source.read(deployed.models))
@@ -53,10 +41,3 @@ def test_buffers_of_the_arena_never_share_bytes_while_in_use(deployed: Deploymen
             below = one["from"] + one["bytes"] <= other["from"] or other["from"] + other["bytes"] <= one["from"]
             # An output may overwrite an input that is read for the last time while it is written.
             assert apart or below or one["last"] == other["first"] or other["last"] == one["first"]
-
-
-def test_brightness_is_the_mean_pixel(deployed: Deployment) -> None:
-    images = np.full((101, 2, 2, 3), 255 // 2, np.uint8)
-    found = record.record(EVALUATION, deployed, results.thresholds(), results.costs(), images, np.zeros(101))
-    (row,) = found["groups"]["brightness"]
-    assert (row["low"], row["high"], row["n"]) == (0.4, 0.5, 101)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from earlyexit.page import pictures, render, thumbnails
-from earlyexit.reports import table1
+from earlyexit.reports import shift, table1
 from earlyexit.tflite.deployment import Deployment
 from tests.page import made
 from tests.plots import results
@@ -55,7 +55,14 @@ def test_the_page_is_whole_small_and_the_same_each_time(folder: Path) -> None:
     assert list(specs_of(text)) == sorted(
         ["frontier", "reliability", "learning_curves", "layer_error", "cycles", "arena", "budget"]
     )
-    for heading in ("Table I", "Choose thresholds", "Each exit alone", "On the device", "Where this comes from"):
+    for heading in (
+        "Table I",
+        "Choose thresholds",
+        "Each exit alone",
+        "Shift: other cameras",
+        "On the device",
+        "Where this comes from",
+    ):
         assert f">{heading}</h2>" in text
     assert "What differs in params" not in text
 
@@ -67,6 +74,15 @@ def test_table_1_is_that_of_the_report(folder: Path) -> None:
     for row in run.rows.values():
         assert "".join(f"<td>{cell}</td>" for cell in table1.cells(row)[1:]) in table
     assert table.count("<tr>") == 1 + len(run.rows)
+
+
+def test_the_tables_of_shift_are_those_of_the_report(folder: Path) -> None:
+    run = made.read(folder)
+    text = render.page([run])
+    for table in shift.tables(run.reports["shift"]):
+        assert f"<summary>{table.title}</summary>" in text
+        for row in table.rows:
+            assert "".join(f"<td>{cell}</td>" for cell in row[1:]) in text
 
 
 def test_the_rows_behind_a_picture_have_its_columns(folder: Path, tmp_path: Path, deployed: Deployment) -> None:

@@ -75,6 +75,8 @@ def test_a_record_without_hashes_is_of_no_run(folder: Path) -> None:
         "reports/emulated.json",
         "reports/memory.json",
         "reports/reliability.json",
+        "reports/failures.json",
+        "reports/shift.json",
         "reports/frontier.csv",
         "reports/plots/reliability.csv",
     ],

@@ -13,6 +13,7 @@ from earlyexit.policy import decision
 from earlyexit.policy.calibration import Calibration
 from earlyexit.policy.policies import Policies, choose
 from earlyexit.policy.thresholds import Thresholds, calibrate
+from earlyexit.reports.shift import Shifted
 
 MACS = [400, 300, 200, 500]
 BASELINE_MACS = 1300
@@ -84,6 +85,15 @@ def policies(exits: int = 3) -> Policies:
         delta=0.1,
         patient={"patience2": 2, "patience3": 3},
     )
+
+
+def shifts(clean: Evaluation) -> list[Shifted]:
+    """The images as they are, and from a camera that the network knows less of."""
+    exits = len(clean.int8_early_exit) - 1
+    return [
+        Shifted("clean", "as they are", clean.ids, clean.labels, clean.int8_early_exit),
+        Shifted("camera", "of another camera", clean.ids, clean.labels, logits(clean.labels, exits, seed=9) // 2),
+    ]
 
 
 def write_logs(folder: Path, columns: dict[str, list[float]]) -> None:

@@ -30,7 +30,7 @@ def test_loss_and_risk_on_val_are_counted_image_by_image() -> None:
 
 def test_without_labels_the_risk_is_another_answer_than_the_whole_networks() -> None:
     row = POLICIES.named("searched_0.01")
-    found = report.kept(row.thresholds, 0, EVALUATION, COSTS, labelled=False)
+    found = report.kept(row.thresholds, 0, EVALUATION.int8_early_exit, EVALUATION.labels, COSTS, labelled=False)
     ours = decision.decide(EVALUATION.int8_early_exit, row.thresholds).labels
     assert found["risk"] == pytest.approx(np.mean(ours != decision.labels(EVALUATION.int8_early_exit[-1])))
 

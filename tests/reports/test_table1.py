@@ -118,6 +118,24 @@ def test_the_papers_numbers_stand_beside_the_paper_s_rows(rows: list[dict[str, A
     assert TABLE1["p50"] == {"accuracy": 0.7945, "early_exit_rate": 0.7305, "speedup": 1.54}
 
 
+@pytest.mark.parametrize(("kind", "name"), [("int8", "Teacher (INT8)"), ("fp32", "Teacher (FP32)")])
+def test_a_teacher_stands_first_and_changes_nothing_else(
+    evaluation: Evaluation, rows: list[dict[str, Any]], kind: str, name: str
+) -> None:
+    margins = decision.margins(evaluation.int8_early_exit)
+    thresholds = calibrate(margins, [40, 75, 95], ["exit1", "exit2", "final"], [0.1] * 3)
+    answers = np.where(np.arange(300) < 270, evaluation.labels, 1 - evaluation.labels)
+    first, *others = table1.rows(evaluation, thresholds, COSTS, CASCADE, (kind, answers))
+    assert others == rows
+    assert list(first) == KEYS
+    assert (first["configuration"], first["accuracy"], first["n"]) == (f"teacher_{kind}", 0.9, 300)
+    assert first["accuracy_low"] < 0.9 < first["accuracy_high"]
+    assert {first[key] for key in KEYS[4:10]} == {None}
+    assert table1.cells(first) == [name, "90.00", *[table1.cells(first)[2]], *["-"] * 9]
+    curve = [frontier_row(50, 0.5, 2.0)]
+    assert table1.metrics([first, *others], CLASSIFIERS, curve, []) == table1.metrics(rows, CLASSIFIERS, curve, [])
+
+
 def test_markdown_is_a_table_of_the_same_numbers(rows: list[dict[str, Any]]) -> None:
     text = table1.markdown(rows)
     lines = [line for line in text.splitlines() if line.startswith("|")]

@@ -29,7 +29,7 @@ SEARCHED = {
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
+    write_json(tmp_path / "models/teacher/teacher.json", {"model": None})
     monkeypatch.setattr(dataset, "open_split", lambda folder, split: split_of(split))
     return tmp_path
 

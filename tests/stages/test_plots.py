@@ -13,6 +13,7 @@ from earlyexit.evaluation import per_image
 from earlyexit.packing import pack
 from earlyexit.plots.sheets import examples
 from earlyexit.plots.sheets.sheet import Sheet
+from earlyexit.reports import shift
 from earlyexit.sources import coco_folder
 from earlyexit.tflite.deployment import Deployment
 from stages import plots
@@ -71,6 +72,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "reports").mkdir()
     write_json(tmp_path / "reports" / "emulated.json", emulated_report(3))
     write_json(tmp_path / "reports" / "placement.json", {"placement": "given", "exits": ["block2"], "head": "pooled"})
+    write_json(
+        tmp_path / "reports" / "shift.json", shift.report(results.policies(), results.shifts(found), results.costs())
+    )
     for stage, names in {"baseline": ["final"], "disjoint": results.names(3)[:-1], "joint": results.names(3)}.items():
         columns = {f"{split}/{name}": [0.6, 0.7] for split in ("train", "calibration") for name in names}
         results.write_logs(models / stage / "log", {**columns, "train/loss": [0.7, 0.5]})
@@ -91,10 +95,11 @@ def test_writes_every_figure(root: Path) -> None:
         "reliability",
         "layer_error",
         "emulated",
+        "shift",
     }
     pictures = {f"plots/{name}.png" for name in drawn | {"examples", "samples"}}
     tables = {f"plots/{name}.csv" for name in drawn - {"frontier"} | {"frontier_points"}}
-    assert written.keys() == pictures | tables | {"frontier.csv", "emulated.json", "placement.json"}
+    assert written.keys() == pictures | tables | {"frontier.csv", "emulated.json", "placement.json", "shift.json"}
     curve = pd.read_csv(root / "reports" / "frontier.csv")
     assert list(curve.columns) == [
         "percentile",
@@ -115,7 +120,7 @@ def test_examples_are_of_the_middle_percentile(root: Path, monkeypatch: pytest.M
     seen = []
 
     def draw(*args: Any) -> Sheet:
-        seen.append(args[-2:])
+        seen.append(args[-3:-1])
         return Sheet(1, 1)
 
     monkeypatch.setattr(examples, "draw", draw)

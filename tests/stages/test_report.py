@@ -11,7 +11,7 @@ from earlyexit.page import run
 from earlyexit.params import load
 from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
-from stages import costs
+from stages import costs, val
 from stages import report as stage
 from tests.page import made
 from tests.plots import results
@@ -37,11 +37,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: Deployment) 
     packed.mkdir(parents=True)
     summary = {"source": "embedded", "definition": "any", "counts": {"val": {"images": N}}}
     write_json(packed / "summary.json", summary)
-    lines = [f"{number},val,{label},0.1" for number, label in enumerate(evaluation.labels)]
-    (packed / "index.csv").write_text("\n".join(["id,split,label,person_share", *lines]))
     images = np.random.default_rng(0).integers(0, 256, (N, 8, 8, 3), dtype=np.uint8)
     split = dataset.PackedSplit(images, evaluation.labels, evaluation.ids)
-    monkeypatch.setattr(stage, "open_split", lambda folder, name: split)
+    monkeypatch.setattr(val, "open_split", lambda folder, name: split)
     network = Deployment(made.NAMES, deployed.models, results.MACS, deployed.pixels)
     monkeypatch.setattr(deployment, "load", lambda folder: network)
     monkeypatch.setattr(costs, "read", results.costs)

@@ -35,7 +35,7 @@ def numbered(count: int) -> PackedSplit:
 
 def image_numbers(batches: ImageBatches) -> list[list[int]]:
     found = []
-    for x, labels, size in batches.epoch(1):
+    for x, labels, size, _ in batches.epoch(1):
         numbers = (x[:, 0, 0, 0] * 128 + 128).round().int()
         assert torch.equal(labels, (numbers // 3 % 2).long())
         assert size == len(labels)
@@ -45,7 +45,7 @@ def image_numbers(batches: ImageBatches) -> list[list[int]]:
 
 def feature_numbers(batches: FeatureBatches) -> list[list[int]]:
     found = []
-    for (a, b), labels, size in batches.epoch(1):
+    for (a, b), labels, size, _ in batches.epoch(1):
         assert torch.equal(b, 2 * a)
         assert torch.equal(labels, (a[:, 0] // 3 % 2).long())
         assert size == len(labels)
@@ -87,7 +87,7 @@ def test_images_come_normalized_and_augmented(network: EarlyExitNetwork) -> None
     images = tiny_network.images(6)
     split = PackedSplit(images, np.zeros(6, np.int64), np.arange(6))
     mirror = Augmentation(40, AugmentRecipe(min_crop=1, flip=1, brightness=0, contrast=0))
-    ((x, labels, _),) = ImageBatches(split, network, 6, CPU, mirror).epoch(1)
+    ((x, labels, _, _),) = ImageBatches(split, network, 6, CPU, mirror).epoch(1)
     assert x.shape == (6, 3, 40, 40)
     assert x.dtype == torch.float32
     assert labels.dtype == torch.int64
@@ -101,17 +101,35 @@ def test_frozen_batches_are_what_the_classifiers_see(network: EarlyExitNetwork) 
     torch.manual_seed(1)
     expected: list[tuple[list[Tensor], Tensor]] = []
     with torch.no_grad():
-        for x, labels, _ in images.epoch(1):
+        for x, labels, _, _ in images.epoch(1):
             expected.append((network.features(x), labels))
     torch.manual_seed(1)
     frozen = FrozenBatches(images, network)
     found = list(frozen.epoch(1))
     assert len(found) == len(frozen) == 2
-    assert [size for _, _, size in found] == [4, 4]
-    for (seen, labels, _), (wanted, answers) in zip(found, expected, strict=True):
+    assert [batch.size for batch in found] == [4, 4]
+    for (seen, labels, _, _), (wanted, answers) in zip(found, expected, strict=True):
         assert torch.equal(labels, answers)
         assert [x.shape for x in seen] == [x.shape for x in wanted]
         assert all(torch.equal(a, b) and not a.requires_grad for a, b in zip(seen, wanted, strict=True))
+
+
+def test_a_teachers_answers_come_with_their_images(network: EarlyExitNetwork) -> None:
+    answers = torch.arange(30).float()[:, None].repeat(1, 2)
+    numbers = torch.arange(30).float()
+    images = ImageBatches(numbered(30), network, 8, CPU, taught=answers)
+    for batch in images.epoch(1):
+        assert batch.taught is not None
+        torch.testing.assert_close(batch.taught[:, 0], batch.inputs[:, 0, 0, 0] * 128 + 128)
+    for batch in FeatureBatches([numbers], numbers.long(), 8, answers).epoch(1):
+        assert batch.taught is not None
+        assert torch.equal(batch.taught[:, 1], batch.inputs[0])
+    whole = ImageBatches(tiny_network.dark_and_bright(30, 24), network, 8, CPU, taught=answers)
+    torch.manual_seed(1)
+    expected = [batch.taught for batch in whole.epoch(1)]
+    torch.manual_seed(1)
+    found = [batch.taught for batch in FrozenBatches(whole, network).epoch(1)]
+    assert all(a is not None and b is not None and torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_the_first_epochs_see_smaller_images(network: EarlyExitNetwork) -> None:
@@ -129,7 +147,7 @@ def test_processes_share_the_batches_of_one(
     def epoch() -> list[list[int]]:
         torch.manual_seed(1)
         found = []
-        for (a, _), labels, size in features(count, batch_size).epoch(1):
+        for (a, _), labels, size, _ in features(count, batch_size).epoch(1):
             found.append(a[:, 0].int().tolist())
             assert len(labels) in (size // distributed.processes(), -(-size // distributed.processes()))
         return found

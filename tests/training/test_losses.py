@@ -42,20 +42,27 @@ def test_is_equation_1(seed: int, weights: list[float], count: int) -> None:
     seed=st.integers(0, 2**32 - 1),
     weights=st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=1, max_size=4).filter(any),
     share=st.floats(0, 1),
+    second=st.sampled_from([None, 0.0, 0.4, 1.0]),
     temperature=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
 )
-def test_distillation_mixes_the_labels_with_the_softened_teacher(
-    seed: int, weights: list[float], share: float, temperature: float
+def test_distillation_mixes_the_labels_with_the_softened_teachers(
+    seed: int, weights: list[float], share: float, second: float | None, temperature: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    logits, teacher = rng.normal(0, 3, (len(weights), 5, 2)), rng.normal(0, 3, (5, 2))
+    logits = rng.normal(0, 3, (len(weights), 5, 2))
     labels = rng.integers(0, 2, 5)
+    shares = [share] if second is None else [share * second, share * (1 - second)]
+    teachers = [(part, rng.normal(0, 3, (5, 2))) for part in shares]
     expected = sum(
-        w * ((1 - share) * cross_entropy(z, labels) + share * divergence(z, teacher, temperature))
+        w
+        * (
+            (1 - share) * cross_entropy(z, labels)
+            + sum(part * divergence(z, teacher, temperature) for part, teacher in teachers)
+        )
         for z, w in zip(logits, weights, strict=True)
     )
-    taught = torch.from_numpy(teacher)
-    found = weighted_loss(list(torch.from_numpy(logits)), torch.from_numpy(labels), weights, taught, share, temperature)
+    taught = [(part, torch.from_numpy(teacher)) for part, teacher in teachers]
+    found = weighted_loss(list(torch.from_numpy(logits)), torch.from_numpy(labels), weights, taught, temperature)
     assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
@@ -103,8 +110,8 @@ def test_the_parts_of_a_batch_add_up_to_its_loss(seed: int, cut: int, distilled:
     labels = torch.randint(0, 2, (7,), generator=generator)
 
     def loss(rows: slice, count: int | None = None) -> float:
-        teacher = taught[rows] if distilled else None
-        return float(weighted_loss([z[rows] for z in logits], labels[rows], [0.3, 1.0], teacher, 0.4, 2.0, count))
+        teachers = [(0.4, taught[rows])] if distilled else []
+        return float(weighted_loss([z[rows] for z in logits], labels[rows], [0.3, 1.0], teachers, 2.0, count))
 
     assert loss(slice(0, cut), 7) + loss(slice(cut, 7), 7) == pytest.approx(loss(slice(None)), rel=1e-9)
 

@@ -13,12 +13,14 @@ import pytest
 import torch
 from safetensors.torch import save as to_bytes
 
+from earlyexit import taught
 from earlyexit.common.files import read_json, write_json
 from earlyexit.dataset import PackedSplit
 from earlyexit.model.inference import prepare_torch
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import TrainParams
 from earlyexit.training import distributed, resume
+from earlyexit.training.distillation import Taught
 from earlyexit.training.trainers import train_jointly
 from stages import logs
 from tests import ROOT, tiny_network, tiny_training
@@ -28,6 +30,7 @@ TRAIN = tiny_network.dark_and_bright(40, SIZE)
 HELD_OUT = tiny_network.dark_and_bright(20, SIZE, seed=1)
 RECIPE = {"epochs": 3, "learning_rate": 0.01}
 TAUGHT = {"distill": 0.5, "temperature": 2.0}
+TEACHER = np.linspace(-3, 3, len(TRAIN)).astype(np.float32)
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "all": {"recipe": RECIPE | TAUGHT | {"freeze_norm": True}, "augment": AUGMENT},
@@ -35,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "averaged": {"recipe": RECIPE | {"average": 0.9}},
     "exits": {"stage": "disjoint"},
     "exits, all": {"recipe": RECIPE | TAUGHT, "augment": AUGMENT, "stage": "disjoint"},
+    "taught": {"recipe": RECIPE | TAUGHT, "taught": Taught(TEACHER, 0.5)},
     "growing": {"recipe": RECIPE | {"small_epochs": 2}, "augment": AUGMENT, "stage": "baseline"},
 }
 
@@ -95,6 +99,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "recipe": {"weights": [0.3, 0.2, 1.0]},
     "augmentation": {"augment": AUGMENT},
     "precision": {"precision": "bfloat16"},
+    "teacher": {"taught": Taught(TEACHER, 1.0)},
 }
 
 
@@ -196,15 +201,32 @@ def test_the_log_of_a_resumed_training_is_that_of_an_uninterrupted_one(
             assert (session.unfinished / "state.json").exists()
             assert folder.parent == Path("models")
 
+    write_json("models/teacher/teacher.json", {"model": None})
     stage()
     whole = written(Path("models"))
-    shutil.rmtree("models")
+    shutil.rmtree("models/joint")
     with pytest.raises(Killed):
         stage(last=2)
     assert not Path("models/joint").exists()
     stage()
     assert written(Path("models")) == whole
     assert "joint/log/metrics.json" in whole
+
+
+def test_a_session_has_the_answers_of_the_teach_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logs, "open_split", lambda _, split: {"train": TRAIN, "calibration": HELD_OUT}[split])
+    settings = TrainParams(seed=0, device="cpu", threads=1, processes=1, precision="float32")
+    write_json("models/teacher/teacher.json", {"model": "big.tflite", "kind": "int8"})
+    taught.save(Path("models/teacher"), "train", TRAIN.ids, TEACHER)
+    with logs.training("joint", settings, AUGMENT, 0.3) as (_, session):
+        assert session.taught is not None
+        assert session.taught.share == 0.3
+        assert np.array_equal(session.taught.log_odds, TEACHER)
+    taught.save(Path("models/teacher"), "train", HELD_OUT.ids, TEACHER[: len(HELD_OUT)])
+    with pytest.raises(ValueError, match="run the teach stage again"), logs.training("disjoint", settings, AUGMENT):
+        pass
+    assert not Path("models/disjoint").exists()
 
 
 def written(folder: Path) -> dict[str, bytes]:

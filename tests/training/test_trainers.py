@@ -17,11 +17,12 @@ from earlyexit.model.inference import predict, prepare_torch
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.training import loop, trainers
 from earlyexit.training.batches import Batch
+from earlyexit.training.distillation import Taught, distillation
 from earlyexit.training.loop import fit
 from earlyexit.training.recipe import AugmentRecipe
-from tests import tiny_network
+from tests import tiny_network, tiny_training
 from tests.tiny_network import FAMILIES, Family, dark_and_bright
-from tests.tiny_training import AUGMENT, BASELINE, CPU, SIZE, Stage, train
+from tests.tiny_training import AUGMENT, BASELINE, CPU, DISJOINT, SIZE, Stage, train
 
 TRAIN = dark_and_bright(65, SIZE)  # one more than full batches
 HELD_OUT = dark_and_bright(20, SIZE, seed=1)
@@ -321,6 +322,36 @@ def test_distilled_exits_follow_the_final_classifier_against_the_labels(
     run(network, train=lies, recipe=recipe, augment=augment)
     truth = dark_and_bright(64, SIZE, seed=3).labels
     assert ((answers(network).argmax(2) == truth).mean(1) > 0.9).all()
+
+
+@pytest.mark.parametrize("stage", ["baseline", "disjoint", "joint"])
+def test_all_three_follow_a_given_teacher_against_the_labels(stage: Stage) -> None:
+    network = tiny_training.network("baseline") if stage == "baseline" else settled()
+    if stage == "disjoint":  # its features come from a backbone that has learned
+        run("joint", network, recipe={"epochs": 8, "learning_rate": 0.02})
+    lying = np.where(TRAIN.labels, -4, 4).astype(np.float32)
+    recipe = {"epochs": 20, "learning_rate": 0.03, "distill": 1.0}
+    run(stage, network, recipe=recipe, taught=Taught(lying, 1.0))
+    truth = dark_and_bright(64, SIZE, seed=3).labels
+    followed = (answers(network).argmax(2) != truth).mean(1)
+    taught = followed[:-1] if stage == "disjoint" else followed
+    assert (taught > 0.9).all(), followed
+
+
+def test_two_teachers_share_what_is_distilled() -> None:
+    recipe = DISJOINT.model_copy(update={"distill": 0.8, "temperature": 3.0})
+    images, own = torch.zeros(2, 1), torch.tensor([[1.0, -1.0], [2.0, 0.0]])
+    taught = Taught(np.array([0.5, -2.0], np.float32), 0.25)
+    batch = Batch(images, torch.tensor([0, 1]), 2, taught.logits(CPU))
+    both = distillation(recipe, taught, lambda batch: own)
+    assert both is not None and both.temperature == 3
+    (first, given), (second, classifier) = both.taught(batch)
+    assert (first, second) == pytest.approx((0.2, 0.6))
+    assert torch.equal(given, torch.tensor([[0.0, 0.5], [0.0, -2.0]])) and torch.equal(classifier, own)
+    alone = distillation(recipe, taught)
+    assert alone is not None and [share for share, _ in alone.teachers] == [0.8]
+    assert distillation(recipe, None) is None
+    assert distillation(DISJOINT.model_copy(update={"distill": 0}), taught, lambda batch: own) is None
 
 
 def test_the_teacher_of_joint_training_is_the_network_from_before() -> None:

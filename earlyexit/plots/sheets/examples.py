@@ -10,6 +10,7 @@ from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.plots import style
 from earlyexit.plots.sheets.sheet import GAP, Sheet
 from earlyexit.policy import decision
+from earlyexit.reports.failures import mean_lumas
 from earlyexit.task import CLASSES
 
 RIGHT = 7
@@ -17,8 +18,8 @@ WRONG = 3
 TILE = 96
 _STEP = TILE + 2 * GAP
 _LEFT = 130
-_TOP = 84
-_LINE = 16
+_TOP = 102
+_LINES = 36
 
 
 def spread(rows: np.ndarray, margins: np.ndarray, count: int) -> np.ndarray:
@@ -48,7 +49,12 @@ def choose(evaluation: Evaluation, decisions: decision.Decisions) -> list[tuple[
 
 
 def draw(
-    evaluation: Evaluation, val: PackedSplit, names: Sequence[str], thresholds: list[int], percentile: int
+    evaluation: Evaluation,
+    val: PackedSplit,
+    names: Sequence[str],
+    thresholds: list[int],
+    percentile: int,
+    sizes: np.ndarray,
 ) -> Sheet:
     """Draw a row of images for each classifier.
 
@@ -58,6 +64,7 @@ def draw(
         names: of the classifiers.
         thresholds: integer margins of the percentile.
         percentile: named in the headline.
+        sizes: the share of each image that its largest person covers, (N,); 0 where there is none.
 
     Raises:
         ValueError: the images are not those of the evaluation.
@@ -66,11 +73,13 @@ def draw(
         raise ValueError("the packed val split is not the one that was evaluated; rerun the evaluate stage")
     decisions = decision.decide(evaluation.int8_early_exit, thresholds)
     chosen = choose(evaluation, decisions)
-    row_height = _STEP + _LINE
+    row_height = _STEP + _LINES
+    lumas = mean_lumas(val.images)
     sheet = Sheet(_LEFT + (RIGHT + WRONG) * _STEP + 3 * GAP, _TOP + len(names) * row_height)
     wrong_from = _LEFT + RIGHT * _STEP + 2 * GAP
     sheet.text(GAP, GAP, f"Where val images leave, thresholds of percentile {percentile}", size=17, bold=True)
-    sheet.text(GAP, GAP + 25, "each row from the surest to the least sure; below each image: what the exit says of it")
+    sheet.text(GAP, GAP + 25, "each row from the surest to the least sure")
+    sheet.text(GAP, GAP + 43, "below each image: what the exit says; the largest person's share of it; its mean luma")
     sheet.text(_LEFT, _TOP - 24, "right", bold=True, colour=style.RIGHT)
     sheet.text(wrong_from, _TOP - 24, "wrong", bold=True, colour=style.WRONG)
     for number, (name, pair) in enumerate(zip(names, chosen, strict=True)):
@@ -82,7 +91,8 @@ def draw(
             for column, row in enumerate(rows):
                 left = x + column * _STEP
                 sheet.tile(_picture(val.images[row]), left, y, colour)
-                sheet.text(left, y + TILE + 5, CLASSES[decisions.labels[row]], size=12)
+                says = CLASSES[decisions.labels[row]]
+                sheet.text(left, y + TILE + 5, f"{says}\n{100 * sizes[row]:.1f} %, {lumas[row]:.2f}", size=12)
     return sheet
 
 

@@ -14,6 +14,8 @@ from earlyexit.sources import coco_folder
 from tests.coco_source import write_source
 from tests.plots import results
 
+SIZES = np.linspace(0, 1, 60)
+
 
 def split(n: int, size: int = 8, seed: int = 0) -> PackedSplit:
     images = np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
@@ -47,7 +49,7 @@ def test_chosen_examples_leave_at_their_exit_and_are_on_their_side() -> None:
 def test_examples_have_a_border_each(tmp_path: Path) -> None:
     evaluation = results.evaluation()
     thresholds = results.thresholds().margins[50]
-    sheet = examples.draw(evaluation, split(60), results.names(3), thresholds, 50)
+    sheet = examples.draw(evaluation, split(60), results.names(3), thresholds, 50, SIZES)
     decisions = decision.decide(evaluation.int8_early_exit, thresholds)
     chosen = examples.choose(evaluation, decisions)
     ring = (examples.TILE + 8) ** 2 - examples.TILE**2
@@ -56,19 +58,19 @@ def test_examples_have_a_border_each(tmp_path: Path) -> None:
         count = sum(len(pair[side]) for pair in chosen)
         assert 0 < colours(sheet)[colour] - count * ring < ring
     sheet.save(tmp_path / "one.png")
-    examples.draw(evaluation, split(60), results.names(3), thresholds, 50).save(tmp_path / "two.png")
+    examples.draw(evaluation, split(60), results.names(3), thresholds, 50, SIZES).save(tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
 @pytest.mark.parametrize("threshold", [-1, 255])
 def test_examples_where_no_image_leaves_at_an_exit(threshold: int) -> None:
-    sheet = examples.draw(results.evaluation(exits=1), split(60), results.names(1), [threshold], 50)
+    sheet = examples.draw(results.evaluation(exits=1), split(60), results.names(1), [threshold], 50, SIZES)
     assert colours(sheet)[style.RIGHT] > 0
 
 
 def test_examples_refuse_other_images() -> None:
     with pytest.raises(ValueError, match="rerun the evaluate stage"):
-        examples.draw(results.evaluation(), split(59), results.names(3), results.thresholds().margins[50], 50)
+        examples.draw(results.evaluation(), split(59), results.names(3), results.thresholds().margins[50], 50, SIZES)
 
 
 def test_samples_are_half_persons_and_the_same_every_time() -> None:

@@ -1,0 +1,1 @@
+"""The teacher: a classifier from elsewhere, .tflite or .onnx, and its log-odds of "person" for packed images."""
