@@ -27,7 +27,7 @@ class Stored:
     member: Member
 
     def pixels(self, resolution: int) -> NDArray[np.uint8]:
-        """Return the photograph squashed to resolution x resolution x 3, with the errors of `decode` and `zips.read`."""
+        """Return the photograph squashed to resolution x resolution x 3; raises what `zips.read` and `decode` raise."""
         return decode(zips.read(self.member), self.width, self.height, resolution)
 
 
@@ -51,8 +51,6 @@ def stored(raw: Path, split: str, ids: NDArray[np.int64]) -> list[Stored]:
         image = images.get(id_)
         member = image and members.get(image["file_name"])
         if image is None or member is None:
-            raise ValueError(
-                f"{path}: image {id_} of {split} is not listed, or not stored; run the prepare stage again"
-            )
+            raise ValueError(f"{path}: image {id_} of {split} is not listed or not stored; run the prepare stage again")
         found.append(Stored(id_, image["width"], image["height"], member))
     return found
