@@ -25,8 +25,8 @@ VWW = (
     "joint.batch_size=128",
 )
 
-# The default network on some ten thousand photographs with a teacher: an hour on two cores. Exits and epochs were chosen
-# on the calibration split.
+# The default network on some ten thousand photographs with a teacher: an hour on two cores. Chosen on the calibration
+# split.
 PHOTOS = (
     "augment.min_crop=0.7",
     "augment.brightness=0.2",
