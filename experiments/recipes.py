@@ -45,12 +45,8 @@ PHOTOS = (
     "teacher.share=0.5",
 )
 
-# Instead of the baseline's leaves of PHOTOS, where baseline.pretrained is given: few epochs at a low rate.
-CONTINUED = (
-    "baseline.epochs=10",
-    "baseline.small_epochs=0",
-    "baseline.learning_rate=0.004",
-)
+# Instead of the baseline's leaves of PHOTOS, where baseline.pretrained is given: the weights as they are.
+CONTINUED = ("baseline.epochs=0", "baseline.small_epochs=0")
 
 # A trained MobileNetV1 as it is. Its own outputs teach the exits, whose places are searched.
 PRETRAINED = (

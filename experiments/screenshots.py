@@ -14,6 +14,8 @@ from earlyexit.common.files import replacing
 from stages import run as run_script
 
 PAGE = Path("reports/report.html")
+PATIENCE = 300_000
+"""Milliseconds that each step in the browser may take."""
 WIDTHS = {"docs/report.png": 1280, "docs/report_360.png": 360}
 
 
@@ -39,9 +41,10 @@ def take(page: Path, widths: dict[str, int]) -> None:
         raise ValueError("no chromium on the PATH; install it, e.g. apt-get install chromium")
     with sync_playwright() as playwright:
         # As root, Chromium starts without its sandbox only; the page is our own.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"], timeout=PATIENCE)
         for path, width in widths.items():
             view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="light")
+            view.set_default_timeout(PATIENCE)
             view.goto(page.resolve().as_uri())
             view.wait_for_selector("body[data-ready]")
             end = view.locator("#chosen-title").bounding_box()

@@ -20,7 +20,7 @@ VICTIMS: tuple[Victim, ...] = ("all", "dvc", "all", "stage")
 """DVC with all processes under it, DVC alone, or the stage alone; repeated in this order."""
 TRAINED = ("baseline", "disjoint", "joint")
 RESUMED = "going on from epoch"
-PATIENCE = 30.0  # seconds in which processes that were not killed themselves must end
+PATIENCE = 300.0  # seconds in which processes that were not killed themselves must end
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Moment:
 
     Attributes:
         stage: the stage to wait for.
-        seconds: from the begin of the stage to the kill.
+        seconds: from the begin of the stage to the kill; less where the stage ends before.
         victim: what to kill.
         resume: count the seconds from when the stage, a training, has saved its first epoch.
     """
@@ -133,7 +133,9 @@ class Repro:
                 return None
             time.sleep(0.02)
         begin = time.monotonic()
-        time.sleep(moment.seconds)
+        # A stage that takes less time than in the run before is not waited for: the next ones would be without a kill.
+        while (left := begin + moment.seconds - time.monotonic()) > 0 and self.started()[-1] == moment.stage:
+            time.sleep(min(left, 0.02))
         children: list[int] = []
         while not children:
             if self.process.poll() is not None:

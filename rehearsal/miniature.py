@@ -38,7 +38,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
             "input_divisor": 128,
         }
     },
-    "exits": {"head": "pooled", "mobilenet_v2": ["block1", "block2", "block3"]},
+    "exits": {"head": "pooled", "mobilenet_v2": ["block1", "block3"]},
     "train": {"threads": 1},
     "baseline": {"epochs": 2, "small_epochs": 1, "batch_size": 32},
     "disjoint": {"epochs": 2, "batch_size": 32},

@@ -67,7 +67,7 @@ class Fault:
 
 @dataclass
 class Request:
-    """A request, the status of its answer, and the bytes of body that were sent."""
+    """A request, the status of its answer, and the bytes of body that were given to the connection."""
 
     method: str
     path: str
@@ -243,8 +243,9 @@ class _Handler(BaseHTTPRequestHandler):
                     content = content.translate(table)
                 if fault.corrupt and not self.request_log.sent:
                     content = bytes([content[0] ^ 1]) + content[1:]
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(content), content) if fault.chunked else content)
+                # Counted first: when the client has the last byte, the count is complete.
                 self.request_log.sent += len(content)
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(content), content) if fault.chunked else content)
                 left -= len(content)
                 if fault.drip is not None:
                     time.sleep(len(content) / fault.drip)

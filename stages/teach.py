@@ -10,7 +10,7 @@ from earlyexit.taught import FACTS, Answers, save
 from stages import run
 
 TEACHER = Path("models/teacher")
-PACKED = Path("data/packed")
+RAW, PACKED = Path("data/raw"), Path("data/packed")
 # Not an output: DVC deletes outputs before a stage runs, but an interrupted stage goes on from its finished chunks.
 UNFINISHED = Path("models/.unfinished/teach")
 
@@ -29,14 +29,16 @@ def main() -> None:
 def _teach(path: Path, settings: TeacherParams, folder: Path) -> None:
     # Imported here: PyTorch and both runtimes take seconds to load, which a run without a teacher need not wait for.
     from earlyexit.dataset import open_split
+    from earlyexit.packing.stored import stored
     from earlyexit.teaching.teach import open_teacher, teach
 
     # Val for the accuracy of the teacher alone: no training reads it.
     splits = {name: open_split(PACKED, name) for name in ("train", "val")}
-    teacher = open_teacher(path, settings.person, settings.pixels(), splits["train"])
+    photographs = {name: stored(RAW, name, split.ids) for name, split in splits.items()}
+    teacher = open_teacher(path, settings.person, settings.pixels(), photographs["train"])
     accuracies = {}
     for name, split in splits.items():
-        log_odds = teach(teacher, split, UNFINISHED, f"teacher on {name}", len(os.sched_getaffinity(0)))
+        log_odds = teach(teacher, photographs[name], UNFINISHED, f"teacher on {name}", len(os.sched_getaffinity(0)))
         save(folder, name, split.ids, log_odds)
         accuracy = float((Answers(teacher.kind, log_odds).labels() == split.labels).mean())
         accuracies[name] = {"n": len(split), "accuracy": accuracy}

@@ -63,14 +63,15 @@ def exported() -> Exported:
 
 
 @pytest.fixture(scope="session")
-def deployments(exported: Exported) -> dict[Quantizer, Deployment]:
-    """The exported network, INT8, by each quantizer."""
-    return {"litert": deploy(exported, "litert"), "tensorflow": deploy(exported, "tensorflow")}
+def deployed(exported: Exported) -> Deployment:
+    """The exported network, INT8."""
+    return deploy(exported, "litert")
 
 
 @pytest.fixture(scope="session")
-def deployed(deployments: dict[Quantizer, Deployment]) -> Deployment:
-    return deployments["litert"]
+def deployments(exported: Exported, deployed: Deployment) -> dict[Quantizer, Deployment]:
+    """The exported network, INT8, by each quantizer."""
+    return {"litert": deployed, "tensorflow": deploy(exported, "tensorflow")}
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from tests.coco_source import files, write_source
 from tests.firmware import baseline
 from tests.plots import results
 from tests.stages.test_plots import write_deployment
+from tests.waiting import LONG
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 PAGE = mmap.PAGESIZE
@@ -208,6 +209,8 @@ def apart(check: Callable[[Path, str], None], folder: Path, output: str = "") ->
     """Call in a process of its own, by fork, so that it finds everything imported; its exit status."""
     process = multiprocessing.get_context("fork").Process(target=check, args=(folder, output))
     process.start()
+    process.join(LONG)
+    process.kill()  # where it hangs: for a lock that a thread held, which the fork does not have
     process.join()
     return process.exitcode
 

@@ -111,7 +111,7 @@ class Machine:
         self,
         image: Image,
         watched: Sequence[str] = (),
-        timeout: float = 60,
+        timeout: float = 300,
         refill: int = REFILL,
         loads_only: bool = False,
     ) -> None:

@@ -107,6 +107,16 @@ def read_instances(path: Path, measure: Measure, *, crowds: bool = True) -> Inst
     return Instances(photographs, skips, int((~listed).sum()))
 
 
+def listed(path: Path) -> dict[int, Image]:
+    """Return the images that an instances file lists, by id: file name, width and height.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not JSON, or keys are missing or of the wrong type.
+    """
+    return {image["id"]: image for image in _parse(path).images}
+
+
 def person_boxes(path: Path, ids: Collection[int]) -> dict[int, tuple[str, list[list[float]]]]:
     """Return file name and person boxes (x, y, width, height in pixels) of photographs in an instances file.
 

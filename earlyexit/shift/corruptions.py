@@ -36,7 +36,7 @@ def _jpeg(image: torch.Tensor) -> torch.Tensor:
     # torchvision's own JPEG needs torchvision.io, which earlyexit.common.vision does without.
     file = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=20)
-    with Image.open(file) as decoded:
+    with Image.open(file, formats=["JPEG"]) as decoded:
         return torch.from_numpy(np.array(decoded)).permute(2, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""A teacher's log-odds of "person" for the images of a split: once, on several cores, and resumable."""
+"""A teacher's log-odds of "person" for the photographs of a split: once, on several cores, and resumable."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ from tqdm import tqdm
 from earlyexit.common.files import replacing
 from earlyexit.common.pixels import Normalization
 from earlyexit.common.pool import mapping, workers
-from earlyexit.dataset import PackedSplit
+from earlyexit.packing.stored import Stored
 from earlyexit.taught import Kind
 from earlyexit.teaching.classifier import Classifier
 from earlyexit.teaching.log_odds import Reading, are_probabilities, log_odds, read_as
 
 CHUNK = 256
-"""Images whose answers are kept together when the stage is interrupted."""
+"""Photographs whose answers are kept together when the stage is interrupted."""
 PROBE = 32
-"""Images that show whether a classifier answers with probabilities or logits."""
+"""Photographs that show whether a classifier answers with probabilities or logits."""
 PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime", "torch", "torchvision")
 
 
@@ -83,8 +83,8 @@ class Teacher:
         }
 
 
-def open_teacher(path: Path, person: int, pixels: Normalization, split: PackedSplit) -> Teacher:
-    """Try the classifier of a file on the first images of the train split; return what it is.
+def open_teacher(path: Path, person: int, pixels: Normalization, photographs: Sequence[Stored]) -> Teacher:
+    """Try the classifier of a file on the first photographs of the train split; return what it is.
 
     It is tried in a process of its own: on a damaged file LiteRT can crash.
 
@@ -92,31 +92,30 @@ def open_teacher(path: Path, person: int, pixels: Normalization, split: PackedSp
         path: a .tflite or .onnx file, see `Classifier`.
         person: the number of the output that says person, from 0.
         pixels: the normalization of a float model's input.
-        split: the train split.
+        photographs: of the train split.
 
     Raises:
         FileNotFoundError, ValueError: the file is no such classifier, or an answer is not finite; one line that names
             teacher.model or teacher.person, and the file.
     """
-    some = PackedSplit(np.array(split.images[:PROBE]), split.labels[:PROBE], split.ids[:PROBE])
     with workers(1, _one_thread) as pool:
         try:
-            return pool.submit(_try, path, person, pixels, some).result()
+            return pool.submit(_try, path, person, pixels, photographs[:PROBE]).result()
         except BrokenProcessPool:
             raise ValueError(
                 f"teacher.model: {path}: the process that ran it was killed: the file is damaged, or memory ran out"
             ) from None
 
 
-def teach(teacher: Teacher, split: PackedSplit, kept: Path, title: str, count: int) -> NDArray[np.float32]:
-    """Return the teacher's log-odds of "person" for each image of a split, float32 (N,).
+def teach(teacher: Teacher, photographs: Sequence[Stored], kept: Path, title: str, count: int) -> NDArray[np.float32]:
+    """Return the teacher's log-odds of "person" for each photograph of a split, float32 (N,).
 
-    The number of processes changes no byte.
+    The teacher sees the photographs at its own size, not as they are packed. The number of processes changes no byte.
 
     Args:
         teacher: from `open_teacher`.
-        split: the images.
-        kept: the folder for finished chunks. A chunk found there is taken if it is of the same teacher, images and
+        photographs: of the split.
+        kept: the folder for finished chunks. A chunk found there is taken if it is of the same teacher, photographs and
             versions; the caller removes the folder when all is written.
         title: of the progress bar.
         count: the number of processes.
@@ -125,38 +124,37 @@ def teach(teacher: Teacher, split: PackedSplit, kept: Path, title: str, count: i
         ValueError: an answer is not finite, or not of the kind that the first ones were; names the image.
         OSError: a worker was killed, or the disk is full.
     """
-    chunks = [slice(start, start + CHUNK) for start in range(0, len(split), CHUNK)]
-    files = [kept / f"{_key(teacher, split.images[chunk])}.npy" for chunk in chunks]
+    chunks = [photographs[start : start + CHUNK] for start in range(0, len(photographs), CHUNK)]
+    files = [kept / f"{_key(teacher, chunk)}.npy" for chunk in chunks]
     missing = [(chunk, file) for chunk, file in zip(chunks, files, strict=True) if not file.is_file()]
-    done = len(split) - sum(len(split.ids[chunk]) for chunk, _ in missing)
-    with tqdm(total=len(split), initial=done, desc=title, unit="image", mininterval=1) as bar:
+    done = len(photographs) - sum(len(chunk) for chunk, _ in missing)
+    with tqdm(total=len(photographs), initial=done, desc=title, unit="image", mininterval=1) as bar:
         if missing:
-            _fill(teacher, split, missing, count, bar)
+            _fill(teacher, missing, count, bar)
     return np.concatenate([np.load(file, allow_pickle=False) for file in files])
 
 
 def _fill(
-    teacher: Teacher, split: PackedSplit, missing: Sequence[tuple[slice, Path]], count: int, bar: "tqdm[NoReturn]"
+    teacher: Teacher, missing: Sequence[tuple[Sequence[Stored], Path]], count: int, bar: "tqdm[NoReturn]"
 ) -> None:
-    images, ids = (split.images[chunk] for chunk, _ in missing), (split.ids[chunk] for chunk, _ in missing)
+    chunks = [chunk for chunk, _ in missing]
     with mapping(min(count, len(missing)), _one_thread) as run:
-        for (_, file), found in zip(missing, run(_chunk, repeat(teacher), images, ids), strict=False):
+        for (_, file), found in zip(missing, run(_chunk, repeat(teacher), chunks), strict=False):
             with replacing(file) as part:
                 np.save(part, found)
             bar.update(len(found))
 
 
-def _key(teacher: Teacher, images: NDArray[np.uint8]) -> str:
-    """Return a name for the answers to a chunk of images, other for any other cause of them."""
+def _key(teacher: Teacher, photographs: Sequence[Stored]) -> str:
+    """Return a name for the answers to a chunk of photographs, other for any other cause of them."""
     facts = {**asdict(teacher), "path": teacher.path.suffix, **{name: version(name) for name in PACKAGES}}
-    return hashlib.sha256(
-        json.dumps(facts, sort_keys=True).encode() + np.ascontiguousarray(images).tobytes()
-    ).hexdigest()
+    files = [(one.width, one.height, one.member.size, one.member.crc) for one in photographs]
+    return hashlib.sha256(json.dumps([facts, files], sort_keys=True).encode()).hexdigest()
 
 
-def _try(path: Path, person: int, pixels: Normalization, some: PackedSplit) -> Teacher:
+def _try(path: Path, person: int, pixels: Normalization, some: Sequence[Stored]) -> Teacher:
     classifier = Classifier(path, pixels)
-    outputs = _outputs(path, classifier, some.images, some.ids)
+    outputs = _outputs(path, classifier, some)
     classes = outputs.shape[1]
     if person >= classes:
         raise ValueError(f"teacher.person: {person}, but {path} has {classes} outputs, 0 to {classes - 1}")
@@ -179,14 +177,14 @@ def _try(path: Path, person: int, pixels: Normalization, some: PackedSplit) -> T
     )
 
 
-def _chunk(teacher: Teacher, images: NDArray[np.uint8], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    outputs = _outputs(teacher.path, _opened(teacher), images, ids)
+def _chunk(teacher: Teacher, photographs: Sequence[Stored]) -> NDArray[np.float32]:
+    outputs = _outputs(teacher.path, _opened(teacher), photographs)
     if teacher.reading == "probabilities":
         odd = np.flatnonzero(~are_probabilities(outputs, teacher.step))
         if len(odd):
             raise ValueError(
                 f"teacher.model: {teacher.path}: its answers are probabilities of a softmax, but not that to image "
-                f"{ids[odd[0]]}; needed are always probabilities, or always logits"
+                f"{photographs[odd[0]].id}; needed are always probabilities, or always logits"
             )
     return log_odds(outputs, teacher.person, teacher.reading, teacher.step)
 
@@ -199,13 +197,12 @@ def _opened(teacher: Teacher) -> Classifier:
     return classifier
 
 
-def _outputs(
-    path: Path, classifier: Classifier, images: NDArray[np.uint8], ids: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    outputs = np.stack([classifier(image) for image in images])
+def _outputs(path: Path, classifier: Classifier, photographs: Sequence[Stored]) -> NDArray[np.float32]:
+    resolution = max(classifier.height, classifier.width)
+    outputs = np.stack([classifier(one.pixels(resolution)) for one in photographs])
     odd = np.flatnonzero(~np.isfinite(outputs).all(1))
     if len(odd):
-        raise ValueError(f"teacher.model: {path}: its answer to image {ids[odd[0]]} is NaN or infinite")
+        raise ValueError(f"teacher.model: {path}: its answer to image {photographs[odd[0]].id} is NaN or infinite")
     return outputs
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from earlyexit.page import pictures, render, thumbnails
 from earlyexit.reports import shift, table1
@@ -80,9 +81,9 @@ def test_the_tables_of_shift_are_those_of_the_report(folder: Path) -> None:
     run = made.read(folder)
     text = render.page([run])
     for table in shift.tables(run.reports["shift"]):
-        assert f"<summary>{table.title}</summary>" in text
+        assert f"<summary>{escape(table.title)}</summary>" in text
         for row in table.rows:
-            assert "".join(f"<td>{cell}</td>" for cell in row[1:]) in text
+            assert "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) in text
 
 
 def test_the_rows_behind_a_picture_have_its_columns(folder: Path, tmp_path: Path, deployed: Deployment) -> None:

@@ -1,10 +1,9 @@
-"""The whole workflow on a miniature configuration, twice, as a user runs it: undisturbed, and through a dozen kills."""
+"""The whole workflow on a miniature configuration, twice, as a user runs it: undisturbed, and through kills."""
 
 import json
 import random
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +14,11 @@ from experiments.mend import damaged
 from rehearsal.kills import VICTIMS, Moment, Passage, Repro, faults, finished_stages, mend, torment
 from rehearsal.miniature import environment, files, make, unmeasured
 
-# In the order in which DVC runs them.
-KILLED = (
-    "download",
-    "prepare",
-    "baseline",
-    "disjoint",
-    "joint",
-    "export@baseline",
-    "ptq@early_exit",
-    "emulate",
-    "evaluate",
-    "firmware",
-    "table1",
-    "plots",
-)
+# In the order in which DVC runs them; among them are worker processes, saved epochs, a compiler, and reports outside of
+# DVC's cache. `rehearsal.soak` kills every stage.
+KILLED = ("download", "prepare", "baseline", "ptq@early_exit", "emulate", "plots")
 RESUMED = "baseline"  # killed after its first epoch, before its last
+EPOCHS = {RESUMED: {"epochs": 12}}  # so many that the first one is seen before the last one ends
 
 pytestmark = pytest.mark.slow
 
@@ -46,19 +34,19 @@ class Twins:
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> Twins:
-    undisturbed, killed = (make(tmp_path_factory.mktemp(name)) for name in ("undisturbed", "killed"))
+    undisturbed, killed = (make(tmp_path_factory.mktemp(name), EPOCHS) for name in ("undisturbed", "killed"))
     durations = Repro(undisturbed).durations()
     rng = random.Random(1)
     plan = [
         Moment(stage, 0 if stage == RESUMED else rng.random() * durations[stage], victim, resume=stage == RESUMED)
-        for stage, victim in zip(KILLED, VICTIMS * 3, strict=True)
+        for stage, victim in zip(KILLED, VICTIMS * 2, strict=False)
     ]
     return Twins(undisturbed, killed, torment(killed, plan))
 
 
-def test_a_dozen_kills_lose_nothing(twins: Twins) -> None:
+def test_kills_lose_nothing(twins: Twins) -> None:
     kills = twins.passage.kills
-    assert len(kills) >= len(KILLED) - 2  # one may come so late that the next stage has ended
+    assert len(kills) == len(KILLED)
     assert {kill.victim for kill in kills} == set(VICTIMS)
     assert twins.passage.resumed >= 1
     assert faults(twins.undisturbed, twins.killed, twins.passage) == []
@@ -91,9 +79,7 @@ def test_the_plots_are_there(twins: Twins) -> None:
 
 
 def test_nothing_is_rerun_when_nothing_changed(twins: Twins) -> None:
-    begin = time.monotonic()
     assert Repro(twins.undisturbed).finish() == []
-    assert time.monotonic() - begin < 20
 
 
 def test_damaged_files_of_dvcs_own_cost_no_more_than_the_stage_at_hand(twins: Twins) -> None:

@@ -93,9 +93,7 @@ def test_halves_depend_on_each_id_alone(ids: set[int]) -> None:
 
 
 def test_without_a_second_half_there_is_no_remedy() -> None:
-    few = Shifted(
-        "few", "", *(array[:1] for array in (EVALUATION.ids, EVALUATION.labels)), EVALUATION.int8_early_exit[:, :1]
-    )
+    few = Shifted("few", "", EVALUATION.ids[:1], EVALUATION.labels[:1], EVALUATION.int8_early_exit[:, :1])
     found = shift.report(POLICIES, [few], COSTS)
     assert found["shifts"][0]["remedy"] is None
     assert shift.tables(found)[-1].rows == []

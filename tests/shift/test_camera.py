@@ -28,7 +28,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_val_split_is_read_without_a_train_split(folder: Path) -> None:
     found = camera.read(folder, RULE, 16)
-    assert (found.images.shape, found.images.dtype) == ((6, 16, 16, 3), np.uint8)
+    assert found.images.shape == (6, 16, 16, 3)
+    assert found.images.dtype == np.uint8
     assert found.ids.tolist() == sorted(found.ids.tolist())
     assert found.labels.tolist() == (found.ids % 2).tolist()
     for image, id_ in zip(found.images, found.ids, strict=True):

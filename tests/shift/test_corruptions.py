@@ -19,7 +19,8 @@ def test_a_corruption_keeps_shape_and_type_and_leaves_its_input_alone(
 ) -> None:
     before = image.copy()
     found = corrupted(name, image, image_id)
-    assert (found.shape, found.dtype) == (image.shape, np.uint8)
+    assert found.shape == image.shape
+    assert found.dtype == np.uint8
     np.testing.assert_array_equal(image, before)
     np.testing.assert_array_equal(corrupted(name, image, image_id), found)
 
