@@ -1,1 +1,1 @@
-"""The teacher: a classifier from elsewhere, .tflite or .onnx, and its log-odds of "person" for packed images."""
+"""The teacher: a classifier from elsewhere, .tflite or .onnx, and its log-odds of "person" for stored photographs."""

@@ -75,8 +75,16 @@ class Session:
         return None if self.taught is None else self.taught.logits(self.device)
 
 
-def train_baseline(network: EarlyExitNetwork, recipe: BaselineRecipe, session: Session) -> Metrics:
+def train_baseline(
+    network: EarlyExitNetwork, recipe: BaselineRecipe, session: Session, title: str = "baseline"
+) -> Metrics:
     """Train a network without early exits, in place. Without `session.taught` it learns from the labels alone.
+
+    Args:
+        network: new, or trained before.
+        recipe: how to train.
+        session: the images, the device, the teacher.
+        title: section of params.yaml that the recipe is from, for the progress bar and messages.
 
     Returns:
         the last epoch's metrics.
@@ -88,7 +96,7 @@ def train_baseline(network: EarlyExitNetwork, recipe: BaselineRecipe, session: S
     session.place(network)
     batches = session.batches(network, recipe.batch_size, recipe.small_epochs)
     taught = distillation(recipe, session.taught)
-    return _train("baseline", network, network, recipe, [1.0], batches, taught, _right(network, session), session)
+    return _train(title, network, network, recipe, [1.0], batches, taught, _right(network, session), session)
 
 
 def train_jointly(network: EarlyExitNetwork, recipe: JointRecipe, session: Session) -> Metrics:
