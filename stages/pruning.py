@@ -19,6 +19,7 @@ def main() -> None:
         {name: checkpoint.architecture(folder) for name, folder in BEFORE.items()},
         {name: checkpoint.architecture(folder) for name, folder in after.items()},
         {name: read_json(folder / "channels.json") for name, folder in after.items()},
+        shrunk=checkpoint.facts(Path("models/shrunk")).get("shrunk"),
         per_channel=per_channel,
     )
     text = pruning.markdown(found)

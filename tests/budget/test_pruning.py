@@ -4,10 +4,12 @@ import pytest
 
 from earlyexit.budget import design, pruning
 from earlyexit.pruning.exact import prune
+from earlyexit.pruning.layers import layers
+from earlyexit.pruning.slicing import sliced_architecture
 from tests import tiny_network
 from tests.pruning.planted import plant
 
-NOTHING = "no channel could be removed; the network stays as it is."
+NOTHING = "no channel has one value for every image and can be removed."
 
 
 def report(*groups: str, multiple: int = 4) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def report(*groups: str, multiple: int = 4) -> dict[str, Any]:
     }
     before = {"baseline": plain, "early_exit": network.architecture}
     after = {"baseline": plain, "early_exit": smaller.architecture}
-    return pruning.report(before, after, channels, per_channel=True)
+    return pruning.report(before, after, channels, shrunk=None, per_channel=True)
 
 
 def test_the_parts_sum_up_to_what_the_design_says() -> None:
@@ -67,3 +69,20 @@ def test_a_network_that_was_not_looked_at_says_so(name: str) -> None:
     found = report()
     found[name] = {**found[name], "exact": False}
     assert "`prune.exact` is false" in pruning.markdown(found)
+
+
+def test_a_baseline_that_was_shrunk_gets_its_table() -> None:
+    whole = tiny_network.architecture(exits=[], head_channels=[])
+    found = layers(tiny_network.network(whole))
+    widths = {layer.makes: range(len(layer.made.centre)) for layer in found if layer.makes != "logits"}
+    after = sliced_architecture(whole, found, {**widths, "last": range(8)})
+    channels = {"exact": True, "multiple": 4, "groups": []}
+    shrunk = {"target": 0.7, "cost": "cycles", "left": 0.6912}
+    networks = {"baseline": whole, "early_exit": whole}
+    report = pruning.report(
+        networks, {**networks, "baseline": after}, dict.fromkeys(networks, channels), shrunk=shrunk, per_channel=True
+    )
+    assert pruning.changed(report["baseline"]) and not pruning.changed(report["early_exit"])
+    text = pruning.markdown(report)
+    assert "The baseline keeps 69.1 % of its cycles (`prune.target`: 0.7)." in text
+    assert text.count("| last | 16 | 8 |") == 1
