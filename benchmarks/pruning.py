@@ -75,12 +75,12 @@ def main() -> None:
     print(f"FP32 on {found.images:,} calibration images: logits of {found.equal:,} equal in every bit;")
     print(f"largest difference of two logits {found.largest:.2g}; the same answer for {found.same_label:,}\n")
     images = calibration.images[balanced_up_to(calibration.labels, params.ptq.images, seed=0)]
-    networks = [
+    whole, pruned = (
         deploy_network(one, images, params.ptq.quantizer, params.ptq.weights, params.ptq.ranges)
         for one in (before, after)
-    ]
-    rows = [*costs(*networks, calibration, params.emulate.refill), *speed(*networks, val)]
-    rows += [right(name, *networks, split) for name, split in (("calibration", calibration), ("val", val))]
+    )
+    rows = [*costs(whole, pruned, calibration, params.emulate.refill), *speed(whole, pruned, val)]
+    rows += [right(name, whole, pruned, split) for name, split in (("calibration", calibration), ("val", val))]
     print("\n".join(table(["INT8", "before", "after", "before / after"], rows)))
 
 
@@ -116,11 +116,11 @@ def costs(before: Deployment, after: Deployment, split: PackedSplit, refill: int
     for network in (before, after):
         (footprint,) = limits.measure_all(network.names, network.models)
         ran = emulate.emulate(network, network.quantize(split.images[:EMULATED]), refill=refill)
-        memory = report.memory(ran)
+        whole, memory = report.whole(ran), report.memory(ran)
         found.append(
             {
                 "multiply-accumulates": sum(network.macs),
-                **{f"Cortex-M4, {kind}": report.whole(ran)[kind] for kind in ("instructions", "cycles")},
+                **{f"Cortex-M4, {kind}": whole[kind] for kind in ("instructions", "cycles")},
                 "flash of the .tflite file": footprint.flash,
                 "SRAM with TFLM": footprint.sram,
                 "flash of the C library": memory["flash"]["total"],
