@@ -2,7 +2,7 @@
 # make test    the environment, then lint, types and tests
 # make seeds, positions, placement       sweeps of the default network: reports/sweeps/*.md
 # make readings       the paper's rates and INT8 loss, by each way to read them, on make seeds' runs or RUNS='FOLDER...'
-# make prune     smaller networks (prune.target), early exits, and both: docs/results.md
+# make prune          smaller networks (prune.target), early exits, and both: docs/results.md
 # make promises       how often the guaranteed policy's promise is broken, on the run in this folder
 # make vww     all of Visual Wake Words: docs/data.md; other params: make vww ARGS='-S joint.w_final=0.5'
 # make photos PHOTOS=... TEACHER=...   the default network on photographs, taught by a bigger one: docs/photographs.md

@@ -11,9 +11,8 @@ from hypothesis import settings
 
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.quantization import convert
-from earlyexit.quantization.quantize import quantize
+from earlyexit.quantization.deploy import deploy as quantized
 from earlyexit.quantization.recipe import Quantizer, Weights
-from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network
 
@@ -81,11 +80,4 @@ def per_tensor(exported: Exported) -> Deployment:
 
 
 def deploy(exported: Exported, quantizer: Quantizer, weights: Weights = "per_channel") -> Deployment:
-    architecture = exported.network.architecture
-    models = quantize(exported.segments, exported.normalized, architecture.pixels.range, quantizer, weights)
-    return Deployment(
-        names=architecture.outputs,
-        models=models,
-        macs=[deployment.macs(model) for model in models],
-        pixels=architecture.pixels,
-    )
+    return quantized(exported.segments, exported.network.architecture, exported.images, quantizer, weights)
