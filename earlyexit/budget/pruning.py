@@ -37,8 +37,11 @@ def report(
         shrunk: what the shrink stage wrote on the baseline; None without `prune.target`.
         per_channel: as `blueprint` takes it.
     """
-    given = {"baseline": {"shrunk": shrunk}, "early_exit": {"shrunk": None}}
-    return {name: given[name] | _network(before[name], after[name], channels[name], per_channel) for name in NETWORKS}
+    given = {"baseline": shrunk, "early_exit": None}
+    return {
+        name: {"shrunk": given[name], **_network(before[name], after[name], channels[name], per_channel)}
+        for name in NETWORKS
+    }
 
 
 def changed(network: Mapping[str, Any]) -> bool:

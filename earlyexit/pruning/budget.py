@@ -88,7 +88,7 @@ def _ascending(importance: Tensor, multiple: int) -> Iterator[Tensor]:
     order = importance.argsort(stable=True)
     first = len(order) % multiple or multiple
     yield order[:first]
-    yield from order[first : len(order) - multiple].split(multiple)
+    yield from torch.split(order[first : len(order) - multiple], multiple)
 
 
 def _left(importance: Mapping[str, Tensor], gone: Sequence[_Lot]) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ def by_loss(
     found = {name: torch.zeros(len(inside[0].weight)) for name, inside in gates.items()}
     was_training = network.training
     network.eval()
-    answers = torch.tensor(labels, device=device).split(BATCH)
+    answers = torch.split(torch.tensor(labels, device=device), BATCH)
     for x, expected in zip(normalized_batches(network, images, device), answers, strict=True):
         network.zero_grad()
         F.cross_entropy(network(x)[-1], expected).backward()  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from earlyexit.budget.cost import estimated_cycles
 from earlyexit.dataset import PackedSplit
 from earlyexit.model import checkpoint
 from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.training.trainers import train_baseline
 from stages import logs, shrink
 from tests.stages.tiny_params import tiny
 from tests.tiny_network import dark_and_bright
@@ -58,13 +59,12 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(monkeypatch: pytest
     changes = TARGET | {"prune.multiple": 1}
     expected = (run(monkeypatch, **changes) / "model.safetensors").read_bytes()
     trained: list[str] = []
-    genuine = shrink.train_baseline
 
     def killed(network: Any, recipe: Any, session: Any, title: str) -> Any:
         trained.append(session.unfinished.name)
         if len(trained) == 2:
             raise KeyboardInterrupt
-        return genuine(network, recipe, session, title)
+        return train_baseline(network, recipe, session, title)
 
     monkeypatch.setattr(shrink, "train_baseline", killed)
     with pytest.raises(KeyboardInterrupt):
