@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 from torch import Tensor
@@ -11,8 +12,9 @@ from earlyexit.common.files import replacing_folder
 from earlyexit.model import checkpoint
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import Params, load
-from earlyexit.pruning.budget import narrowed
+from earlyexit.pruning.budget import least_cost, narrowed
 from earlyexit.pruning.importance import by_loss, by_scale
+from earlyexit.pruning.layers import layers, widths
 from earlyexit.training.distributed import launch
 from earlyexit.training.loop import Log
 from earlyexit.training.trainers import Session, train_baseline
@@ -39,17 +41,18 @@ def _shrink(params: Params, target: float) -> None:
     prune, cost = params.prune, COSTS[params.prune.cost]
     network = checkpoint.load(BASELINE)
     checkpoint.check_finite(network.state_dict(), BASELINE / checkpoint.WEIGHTS)
-    whole = cost(network.architecture)
+    whole, channels = cost(network.architecture), _channels(network)
+    least = least_cost(network, prune.multiple, cost) / whole
+    if least > target:
+        raise ValueError(
+            f"prune.target: {target:g} of the baseline's {prune.cost} cannot be reached with prune.multiple: "
+            f"{prune.multiple}; at least {ceil(1000 * least) / 1000:g} can"
+        )
     with training(SHRUNK, params.train, params.augment) as (folder, session):
         for step in range(1, prune.steps + 1):
             importance = _importance(network, params, session)
             limit = whole * target ** (step / prune.steps)
-            try:
-                network = narrowed(network.cpu(), importance, limit, prune.multiple, cost)
-            except ValueError as error:
-                raise ValueError(
-                    f"prune.target: {target:g} of {whole:,.0f} {prune.cost} is too little: {error}"
-                ) from error
+            network = narrowed(network.cpu(), importance, limit, prune.multiple, cost)
             step_session = _of_step(session, step, prune.epochs)
             metrics = train_baseline(network, prune.recipe(params.baseline), step_session, "prune")
         share = cost(network.architecture) / whole
@@ -58,6 +61,8 @@ def _shrink(params: Params, target: float) -> None:
             "cost": prune.cost,
             "importance": prune.importance,
             "steps": prune.steps,
+            "channels": channels,
+            "removed": channels - _channels(network.cpu()),
             "left": share,
         }
         checkpoint.save(folder, network, {"seed": params.train.seed, "metrics": metrics, "shrunk": found})
@@ -69,6 +74,10 @@ def _importance(network: EarlyExitNetwork, params: Params, session: Session) -> 
         return by_scale(network)
     train = session.train
     return by_loss(network, train.images[:IMAGES], train.labels[:IMAGES], session.device)
+
+
+def _channels(network: EarlyExitNetwork) -> int:
+    return sum(widths(layers(network)).values())
 
 
 def _of_step(session: Session, step: int, epochs: int) -> Session:

@@ -103,7 +103,11 @@ def _lines(title: str, network: Mapping[str, Any]) -> Iterator[str]:
     count, groups, shrunk = _removed(network), network["groups"], network["shrunk"]
     if shrunk:
         share, target, unit = 100 * shrunk["left"], shrunk["target"], shrunk["cost"]
-        yield f"The {title} keeps {share:.1f} % of its {unit} (`prune.target`: {target:g})."
+        yield (
+            f"The {title}: {shrunk['removed']:,} of {shrunk['channels']:,} channels are removed by importance "
+            f"(`prune.importance`: {shrunk['importance']}). {share:.1f} % of its {unit} are left "
+            f"(`prune.target`: {target:g})."
+        )
         yield ""
     if not network["exact"]:
         yield f"The {title}: `prune.exact` is false, so no channel was looked at for being the same for every image."

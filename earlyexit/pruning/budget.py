@@ -9,7 +9,7 @@ from torch import Tensor
 
 from earlyexit.model.architecture import Architecture
 from earlyexit.model.network import EarlyExitNetwork
-from earlyexit.pruning.layers import Layer, layers
+from earlyexit.pruning.layers import Layer, layers, widths
 from earlyexit.pruning.ranges import Range
 from earlyexit.pruning.slicing import sliced, sliced_architecture
 
@@ -35,6 +35,10 @@ def narrowed(
         ValueError: the smallest network that `multiple` allows costs more; says how much.
     """
     found = layers(network)
+    if (least := least_cost(network, multiple, cost)) > limit:
+        raise ValueError(
+            f"the smallest network whose widths are multiples of {multiple} costs {least:,.0f}, more than {limit:,.0f}"
+        )
     lots = _lots(network.architecture, found, importance, multiple, cost)
 
     def left(count: int) -> dict[str, Tensor]:
@@ -43,14 +47,16 @@ def narrowed(
     def costs(count: int) -> float:
         return cost(sliced_architecture(network.architecture, found, left(count)))
 
-    least = costs(len(lots))
-    if least > limit:
-        raise ValueError(
-            f"the smallest network whose widths are multiples of {multiple} costs {least:,.0f}, more than {limit:,.0f}"
-        )
     count = bisect_left(range(len(lots)), True, key=lambda removed: costs(removed) <= limit)
     # What a channel that varies gave to the next layers is lost; training has to make up for it.
     return sliced(network, [replace(layer, given=_nothing(layer.given)) for layer in found], left(count))
+
+
+def least_cost(network: EarlyExitNetwork, multiple: int, cost: Cost) -> float:
+    """Return the cost of the smallest network that `narrowed` can make of `network`: one multiple a group."""
+    found = layers(network)
+    smallest = {name: range(min(multiple, width)) for name, width in widths(found).items()}
+    return cost(sliced_architecture(network.architecture, found, smallest))
 
 
 @dataclass(frozen=True)
@@ -66,13 +72,13 @@ def _lots(
     whole: Architecture, found: Sequence[Layer], importance: Mapping[str, Tensor], multiple: int, cost: Cost
 ) -> list[_Lot]:
     """Return all lots, the first to go first."""
-    widths = {name: range(len(values)) for name, values in importance.items()}
+    all_channels = {name: range(len(values)) for name, values in importance.items()}
     full = cost(whole)
 
     def saving(name: str) -> float:
         """Return what a channel of the group costs."""
-        width = len(widths[name]) - multiple
-        return (full - cost(sliced_architecture(whole, found, {**widths, name: range(width)}))) / multiple
+        fewer = {**all_channels, name: range(len(all_channels[name]) - multiple)}
+        return (full - cost(sliced_architecture(whole, found, fewer))) / multiple
 
     lots = [
         _Lot(name, channels, float(values[channels].mean()) / saving(name))

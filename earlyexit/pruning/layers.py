@@ -1,6 +1,6 @@
 """The layers of a network in the order of the forward pass: which channels they share, and what these can be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +45,11 @@ class Layer:
 def layers(network: EarlyExitNetwork) -> list[Layer]:
     """Return all layers of `network`, each exit's behind the block that it follows."""
     return list(_walk(network))
+
+
+def widths(found: Iterable[Layer]) -> dict[str, int]:
+    """Return the number of channels of each group but the classifiers' outputs."""
+    return {layer.makes: len(layer.made.centre) for layer in found if layer.makes != LOGITS}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from earlyexit.budget.blueprint import blueprint
 from earlyexit.model.architecture import Architecture
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.exact import prune
-from earlyexit.pruning.layers import layers
+from earlyexit.pruning.layers import layers, widths
 from earlyexit.pruning.slicing import sliced_architecture
 from earlyexit.tflite import deployment
 from earlyexit.tflite.reader import operators
@@ -83,17 +83,18 @@ def test_a_network_that_was_not_looked_at_says_so(name: str) -> None:
 def test_a_baseline_that_was_shrunk_gets_its_table() -> None:
     whole = tiny_network.architecture(exits=[], head_channels=[])
     found = layers(tiny_network.network(whole))
-    widths = {layer.makes: range(len(layer.made.centre)) for layer in found if layer.makes != "logits"}
-    after = sliced_architecture(whole, found, {**widths, "last": range(8)})
+    every = {name: range(width) for name, width in widths(found).items()}
+    after = sliced_architecture(whole, found, {**every, "last": range(8)})
     channels = {"exact": True, "multiple": 4, "groups": []}
-    shrunk = {"target": 0.7, "cost": "cycles", "left": 0.6912}
+    shrunk = {"target": 0.7, "cost": "cycles", "importance": "taylor", "channels": 132, "removed": 8, "left": 0.6912}
     networks = {"baseline": whole, "early_exit": whole}
     report = pruning.report(
         networks, {**networks, "baseline": after}, dict.fromkeys(networks, channels), shrunk=shrunk, per_channel=True
     )
     assert pruning.changed(report["baseline"]) and not pruning.changed(report["early_exit"])
     text = pruning.markdown(report)
-    assert "The baseline keeps 69.1 % of its cycles (`prune.target`: 0.7)." in text
+    assert "The baseline: 8 of 132 channels are removed by importance (`prune.importance`: taylor)." in text
+    assert "69.1 % of its cycles are left (`prune.target`: 0.7)." in text
     assert text.count("| last | 16 | 8 |") == 1
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from earlyexit.model.architecture import Architecture
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.exact import Group, prune
-from earlyexit.pruning.layers import layers
+from earlyexit.pruning.layers import layers, widths
 from tests import tiny_network
 from tests.model.test_network import architectures
 from tests.pruning.planted import makers, plant, silence, unit
@@ -22,10 +22,6 @@ def answers(network: EarlyExitNetwork, count: int = 6) -> list[Tensor]:
     with torch.no_grad():
         found: list[Tensor] = network(network.normalize(pixels).to(network.classifier.linear.weight.dtype))
     return found
-
-
-def widths(network: EarlyExitNetwork) -> dict[str, int]:
-    return {layer.makes: len(layer.made.centre) for layer in layers(network) if layer.makes != "logits"}
 
 
 def by_name(groups: list[Group]) -> dict[str, Group]:
@@ -45,7 +41,7 @@ def planted(draw: st.DrawFn, value: st.SearchStrategy[float]) -> tuple[EarlyExit
     """A random network, and the channels of each of some groups that were silenced."""
     network = tiny_network.network(draw(architectures()), draw(st.integers(0, 1000)))
     chosen: dict[str, set[int]] = {}
-    for name, width in widths(network).items():
+    for name, width in widths(layers(network)).items():
         if draw(st.booleans()):
             channels = draw(st.sets(st.integers(0, width - 1), min_size=1, max_size=width - 1))
             plant(network, name, sorted(channels), draw(value))
@@ -92,7 +88,7 @@ def test_without_constant_channels_the_logits_differ_by_rounding_alone(
     smaller, groups = result
     for before, after in zip(answers(network), answers(smaller), strict=True):
         torch.testing.assert_close(before, after, rtol=1e-5, atol=1e-5)
-    whole, left = widths(network), widths(smaller)
+    whole, left = widths(layers(network)), widths(layers(smaller))
     assert {group.name: group.removed for group in groups} == {name: whole[name] - left[name] for name in whole}
     for name, width in left.items():
         assert width % multiple == 0 or width == whole[name]
@@ -183,7 +179,7 @@ def test_a_dead_branch_beside_a_shortcut_keeps_a_few_channels(multiple: int) -> 
     network = tiny_network.network(tiny_network.architecture())
     plant(network, "block3.hidden", list(range(16)), -1.0)
     smaller, _ = prune(network, multiple)
-    assert widths(smaller)["block3.hidden"] == multiple
+    assert widths(layers(smaller))["block3.hidden"] == multiple
     for before, after in zip(answers(network), answers(smaller), strict=True):
         torch.testing.assert_close(before, after, rtol=1e-6, atol=1e-6)
 

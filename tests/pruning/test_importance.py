@@ -4,7 +4,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.importance import by_loss, by_scale
-from earlyexit.pruning.layers import layers
+from earlyexit.pruning.layers import layers, widths
 from tests import tiny_network
 from tests.pruning.planted import plant, unit
 
@@ -54,9 +54,9 @@ def test_importance_is_the_change_of_the_loss_to_first_order() -> None:
 def test_every_group_has_a_value_for_each_channel() -> None:
     for family in tiny_network.FAMILIES:
         network = baseline(family)
-        widths = {layer.makes: len(layer.made.centre) for layer in layers(network) if layer.makes != "logits"}
+        expected = widths(layers(network))
         for found in (by_scale(network), by_loss(network, IMAGES, LABELS, CPU)):
-            assert {name: len(values) for name, values in found.items()} == widths
+            assert {name: len(values) for name, values in found.items()} == expected
 
 
 def test_the_scale_of_a_shortcut_is_that_of_all_its_outputs() -> None:

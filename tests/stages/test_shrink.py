@@ -8,6 +8,7 @@ from earlyexit.budget.cost import estimated_cycles
 from earlyexit.dataset import PackedSplit
 from earlyexit.model import checkpoint
 from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.pruning.layers import layers, widths
 from earlyexit.training.trainers import train_baseline
 from stages import logs, shrink
 from tests.stages.tiny_params import tiny
@@ -51,6 +52,8 @@ def test_the_network_fits_the_target_and_was_trained(importance: str, monkeypatc
     assert 0.3 * whole < estimated_cycles(checkpoint.load(found).architecture) <= 0.7 * whole
     facts = checkpoint.facts(found)
     assert facts["shrunk"]["left"] <= 0.7 and facts["shrunk"]["importance"] == importance
+    before, after = (sum(widths(layers(checkpoint.load(path))).values()) for path in (shrink.BASELINE, found))
+    assert (facts["shrunk"]["channels"], facts["shrunk"]["removed"]) == (before, before - after)
     assert "calibration/final" in facts["metrics"]
     assert not Path("models/.unfinished/shrunk").exists()
 
@@ -74,12 +77,16 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(monkeypatch: pytest
     assert trained == ["step1", "step2", "step1", "step2"]
 
 
-def test_too_small_a_target_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        ValueError, match=r"^prune\.target: 0\.01 of [\d,]+ cycles is too little: the smallest network "
-    ):
-        run(monkeypatch, **TARGET | {"prune.target": 0.01})
-    assert not Path("models/shrunk").exists()
+def test_a_target_that_the_multiples_do_not_allow_is_named_before_any_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = (
+        r"^prune\.target: 0\.01 of the baseline's cycles cannot be reached with prune\.multiple: 4; at least (\S+) can$"
+    )
+    with pytest.raises(ValueError, match=message) as error:
+        run(monkeypatch, **TARGET | {"prune.target": 0.01, "prune.steps": 100})
+    assert not Path("models/shrunk").exists() and not Path("models/.unfinished").exists()
+    least = float(str(error.value).split()[-2])
+    found = run(monkeypatch, **TARGET | {"prune.target": least, "prune.steps": 1})
+    assert least - 0.001 < checkpoint.facts(found)["shrunk"]["left"] <= least
 
 
 def test_weights_that_are_no_numbers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
