@@ -17,7 +17,13 @@ from stages import run
 ALONE = "baseline"
 """The row of a network without exits."""
 
-_WAYS = {"pruned": "Pruned, without exits", "exits": "Early exits alone", "both": "Early exits on the pruned network"}
+CONTROL = 0.99
+"""A target that removes next to nothing: what the training after pruning brings by itself."""
+
+_NO_EXITS = "pruned (prune.target), without exits"
+_EXITS = "early exits alone"
+_TRAINED_ON = f"early exits alone, baseline trained on (target {CONTROL:g})"
+_BOTH = "both: the best of the other targets"
 
 
 def rows(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
@@ -27,7 +33,7 @@ def rows(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
 
     Returns:
         rows of target (None: not pruned), policy ("baseline": the network without exits), and mean and deviation over
-        seeds of accuracy, loss and speedup (estimated cycles of a Cortex-M4).
+        seeds of accuracy, loss, speedup and cycles (of a Cortex-M4, as a share of that baseline's).
 
     Raises:
         ValueError: a seed has no experiment without a target.
@@ -64,41 +70,58 @@ def markdown(found: Sequence[dict[str, Any]], seeds: Sequence[int], n: int) -> s
     return "\n".join([*table(heads, cells, labels=2), "", note]) + "\n"
 
 
+def front(points: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `points` that none beats: any other that costs no more is less accurate.
+
+    Args:
+        points: columns cycles and accuracy.
+    """
+    ordered = points.sort_values(["cycles", "accuracy"], ascending=[True, False])
+    return ordered[ordered["accuracy"] > ordered["accuracy"].cummax().shift(fill_value=-1)]
+
+
 @style.styled
-def draw(found: Sequence[dict[str, Any]]) -> Figure:
-    """Draw loss against speedup: the pruned baseline, early exits, and early exits on each pruned network."""
+def draw(found: Sequence[dict[str, Any]], seeds: Sequence[int], n: int) -> Figure:
+    """Draw accuracy against cycles: pruned baselines, early exits, and the best of early exits on pruned networks.
+
+    Bars are the deviations of the loss, which is against the same seed's baseline.
+    """
     points = pd.DataFrame(
         [
             {
                 "target": entry["target"],
                 "policy": entry["policy"],
-                "speedup": entry["speedup"]["mean"],
-                "loss": 100 * entry["loss"]["mean"],
+                "cycles": entry["cycles"]["mean"],
+                "accuracy": entry["accuracy"]["mean"],
+                "deviation": entry["loss"].get("sd", 0),
             }
             for entry in found
             if entry["policy"] == ALONE or entry["policy"].startswith(("searched", "guaranteed"))
         ]
     )
+    alone, exits = (rows for _, rows in points.groupby(points["policy"] != ALONE))
+    on_pruned = exits[exits["target"] < CONTROL]
     figure = style.figure(4.2)
     axes = figure.subplots()
-    alone = points[points["policy"] == ALONE].sort_values("speedup")
-    axes.plot(alone["speedup"], -alone["loss"], "s-", color=style.REFERENCE, label=_WAYS["pruned"])
-    exits = points[points["policy"] != ALONE].sort_values("speedup")
-    unpruned = exits[exits["target"].isna()]
-    axes.plot(unpruned["speedup"], -unpruned["loss"], "o-", color=style.OURS, label=_WAYS["exits"])
-    for number, (target, some) in enumerate(exits.dropna().groupby("target", sort=False)):
-        label = _WAYS["both"] if number == 0 else None
-        axes.plot(some["speedup"], -some["loss"], "^--", color=style.PAPER, alpha=0.9, label=label)
-        last = some.iloc[-1]
-        style.label(axes, f"target {target:g}", (last["speedup"], -last["loss"]), (4, 4), style.PAPER)
-    axes.axhline(0, color="0.7", linewidth=0.8)
-    axes.set(
-        xlabel="Speedup over the unpruned INT8 baseline (Cortex-M4, estimated cycles)", ylabel="Points of accuracy"
-    )
+    axes.plot(on_pruned["cycles"], on_pruned["accuracy"], "^", color=style.PAPER, alpha=0.35, markersize=4)
+    curves = [
+        (_NO_EXITS, alone, "s-", style.REFERENCE),
+        (_EXITS, exits[exits["target"].isna()], "o-", style.OURS),
+        (_TRAINED_ON, exits[exits["target"] == CONTROL], "o:", style.OURS),
+        (_BOTH, front(on_pruned), "^-", style.PAPER),
+    ]
+    for label, rows, shape, colour in curves:
+        if len(rows):
+            rows = rows.sort_values("cycles")
+            axes.errorbar(rows["cycles"], rows["accuracy"], rows["deviation"], fmt=shape, color=colour, label=label)
+    for target, cycles, accuracy in alone.dropna()[["target", "cycles", "accuracy"]].to_numpy():
+        style.label(axes, f"{target:g}", (cycles, accuracy), (16, 3), style.REFERENCE)
+    axes.set(xlabel="Cycles of an image, share of the unpruned INT8 baseline's (Cortex-M4)", ylabel="Val accuracy")
+    axes.xaxis.set_major_formatter(style.percent)
+    axes.yaxis.set_major_formatter(style.percent)
     axes.legend()
-    style.headline(
-        axes, "Pruning, early exits, and both", "INT8, val; policies searched and guaranteed, mean over seeds"
-    )
+    subtitle = f"INT8, n = {n:,}; policies searched and guaranteed; {over(seeds)}"
+    style.headline(axes, "Pruning, early exits, and both", subtitle)
     return figure
 
 
@@ -110,7 +133,7 @@ def main() -> None:
     seeds = sorted({int(experiment.param("train.seed")) for experiment in experiments})
     n = experiments[0].report("policies.json")["n"]
     save(sweep, {"seeds": seeds, "n": n, "rows": found}, markdown(found, seeds, n))
-    style.save_figure(Path(f"reports/sweeps/{sweep}.png"), draw(found))
+    style.save_figure(Path(f"reports/sweeps/{sweep}.png"), draw(found, seeds, n))
 
 
 def _run(experiment: Experiment) -> dict[str, Any]:
@@ -134,6 +157,7 @@ def _row(target: float | None, policy: str, pairs: Sequence[tuple[dict[str, Any]
         "accuracy": spread([accuracy for accuracy, *_ in results]),
         "loss": spread([whole["policies"][ALONE][0] - accuracy for accuracy, *_, whole in results]),
         "speedup": spread([speedup * whole["cycles"] / cycles for _, speedup, cycles, whole in results]),
+        "cycles": spread([cycles / whole["cycles"] / speedup for _, speedup, cycles, whole in results]),
     }
 
 

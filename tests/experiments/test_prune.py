@@ -1,11 +1,14 @@
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from experiments import prune
+from tests import ROOT
 
 
 class Finished:
@@ -43,6 +46,35 @@ def test_gains_are_against_the_unpruned_baseline_of_the_same_seed(
     assert lines[7] == "| 0.5 | p50 | 77.50 ± 0.71 | 4.00 ± 0.00 | 4.00 ± 0.00x |"
     assert json.loads(Path("reports/sweeps/trial.json").read_text())["seeds"] == [1, 2]
     assert Path("reports/sweeps/trial.png").stat().st_size > 10_000
+
+
+def test_policies_that_cost_more_and_gain_nothing_are_not_in_the_front() -> None:
+    costs = [0.2, 0.3, 0.3, 0.4, 0.5]
+    points = pd.DataFrame({"cycles": costs, "accuracy": [0.8, 0.82, 0.81, 0.82, 0.9]}).sample(frac=1, random_state=1)
+    assert list(prune.front(points).itertuples(index=False, name=None)) == [(0.2, 0.8), (0.3, 0.82), (0.5, 0.9)]
+
+
+def test_one_seed_has_a_figure_too() -> None:
+    rows = prune.rows([Finished(1, None), Finished(1, 0.5)])  # type: ignore[list-item]
+    assert [(row["cycles"], row["speedup"]) for row in rows[::4]] == [
+        ({"mean": 1.0}, {"mean": 1.0}),
+        ({"mean": 0.5}, {"mean": 2.0}),
+    ]
+    (axes,) = prune.draw(rows, [1], 2000).axes
+    assert len(axes.get_legend_handles_labels()[1]) == 3
+    rows = prune.rows([Finished(1, target) for target in (None, prune.CONTROL, 0.5)])  # type: ignore[misc]
+    (axes,) = prune.draw(rows, [1], 2000).axes
+    assert len(axes.get_legend_handles_labels()[1]) == 4
+
+
+def test_photographs_are_swept_by_their_recipe_with_absolute_paths(tmp_path: Path) -> None:
+    words = ["make", "-n", "prune-photos", f"PHOTOS={tmp_path}", "PRETRAINED=w", "TEACHER=t"]
+    lines = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    (line,) = [" ".join(line.split()) for line in lines.replace("\\\n", " ").splitlines() if "--queue" in line]
+    assert "--name prune-photos $(" in line and "python -m experiments.recipes photos-continued)" in line
+    for leaf, path in (("data.source", "PHOTOS"), ("teacher.model", "TEACHER"), ("baseline.pretrained", "PRETRAINED")):
+        assert f"""-S "{leaf}='$(realpath "${path}")'\"""" in line
+    assert line.endswith("-S prune.target=null,0.99,0.7,0.5 -S train.seed=1")
 
 
 def test_a_seed_without_an_unpruned_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
