@@ -35,6 +35,7 @@ PHOTOS = (
     "baseline.small_epochs=60",
     "baseline.learning_rate=0.007",
     "baseline.weight_decay=0.01",
+    "baseline.average=0.999",
     "baseline.distill=0.6",
     "disjoint.epochs=10",
     "disjoint.distill=0.9",
