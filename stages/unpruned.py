@@ -14,8 +14,9 @@ UNPRUNED, PRUNED = Path("models/baseline"), Path("models/pruned/baseline")
 
 def main() -> None:
     """Write models/unpruned.json: accuracy and costs of the unpruned baseline; null where it is the pruned one."""
+    params = load()
     same = checkpoint.architecture(UNPRUNED) == checkpoint.architecture(PRUNED)
-    found = None if same else _measure(load())
+    found = None if same else _measure(params)
     write_json("models/unpruned.json", found)
     print("the baseline has lost no channel" if found is None else f"the unpruned baseline: {found}")
 
