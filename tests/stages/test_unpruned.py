@@ -27,6 +27,7 @@ from stages import (
     prune,
     pruning,
     ptq,
+    shrink,
     table1,
     unpruned,
 )
@@ -77,7 +78,8 @@ def test_a_pruned_baseline_has_its_unpruned_row(
     for group in ("block3.hidden", "last"):
         plant(network, group, [0, 1, 2, 3], -1.0)
     save("models/baseline", network)
-    run(monkeypatch, prune.main, "models/baseline", "models/pruned/baseline")
+    run(monkeypatch, shrink.main)
+    run(monkeypatch, prune.main, "models/shrunk", "models/pruned/baseline")
     run(monkeypatch, export.main, "models/pruned/baseline", "models/export/baseline")
     run(monkeypatch, ptq.main, "models/export/baseline", "models/int8/baseline")
     # The early-exit network loses nothing. What it is in INT8 was made before.
