@@ -27,10 +27,9 @@ def summarize(tables: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]
     """
     if len(tables) < 2:
         raise ValueError(f"a standard deviation needs two experiments, not {len(tables)}")
+    all_pruned = all(any(row["configuration"] == UNPRUNED for row in table) for table in tables)
+    tables = [[row for row in table if all_pruned or row["configuration"] != UNPRUNED] for table in tables]
     names = [[row["configuration"] for row in table] for table in tables]
-    if not all(UNPRUNED in found for found in names):
-        tables = [[row for row in table if row["configuration"] != UNPRUNED] for table in tables]
-        names = [[row["configuration"] for row in table] for table in tables]
     if any(other != names[0] for other in names):
         raise ValueError(f"the experiments have different rows in Table I: {names}")
     return [_row(rows) for rows in zip(*tables, strict=True)]

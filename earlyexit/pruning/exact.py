@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from earlyexit.model.network import EarlyExitNetwork
-from earlyexit.pruning.layers import LOGITS, Layer, layers
+from earlyexit.pruning.layers import LOGITS, Layer, layers, widths
 from earlyexit.pruning.slicing import sliced
 
 REASONS = ("multiple", "shortcut", "padding", "reader")
@@ -74,9 +74,7 @@ def prune(network: EarlyExitNetwork, multiple: int) -> tuple[EarlyExitNetwork, l
     """
     found = layers(network)
     _check_answers(found, network.architecture.outputs)
-    groups = [
-        _group(name, found, multiple) for name in dict.fromkeys(layer.makes for layer in found if layer.makes != LOGITS)
-    ]
+    groups = [_group(name, found, multiple) for name in widths(found)]
     if all(len(group.kept) == len(group.zero) for group in groups):
         return network, groups
     kept = {group.name: group.kept for group in groups}

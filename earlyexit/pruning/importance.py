@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from earlyexit.model.inference import BATCH, normalized_batches
 from earlyexit.model.network import ConvUnit, EarlyExitNetwork
-from earlyexit.pruning.layers import LOGITS, Layer, layers
+from earlyexit.pruning.layers import Layer, layers, widths
 
 
 def by_scale(network: EarlyExitNetwork) -> dict[str, Tensor]:
@@ -52,10 +52,10 @@ def _gates(network: EarlyExitNetwork) -> dict[str, list[nn.BatchNorm2d]]:
 
     A depthwise convolution is behind the layer that it reads, so it alone counts.
     """
-    made = [layer for layer in layers(network) if layer.makes != LOGITS]
+    found = layers(network)
     gates: dict[str, list[nn.BatchNorm2d]] = {}
-    for group in dict.fromkeys(layer.makes for layer in made):
-        inside = [layer for layer in made if layer.makes == group]
+    for group in widths(found):
+        inside = [layer for layer in found if layer.makes == group]
         gates[group] = [_norm(layer) for layer in [layer for layer in inside if layer.depthwise] or inside]
     return gates
 
