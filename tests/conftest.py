@@ -80,9 +80,16 @@ def per_tensor(exported: Exported) -> Deployment:
     return deploy(exported, "litert", "per_tensor")
 
 
-def deploy(exported: Exported, quantizer: Quantizer, weights: Weights = "per_channel") -> Deployment:
+@pytest.fixture(scope="session")
+def four_bits(exported: Exported) -> Deployment:
+    """The exported network, INT8 with INT4 weights of its convolutions."""
+    return deploy(exported, "litert", bits=4)
+
+
+def deploy(exported: Exported, quantizer: Quantizer, weights: Weights = "per_channel", *, bits: int = 8) -> Deployment:
     architecture = exported.network.architecture
-    models = quantize(exported.segments, exported.normalized, architecture.pixels.range, quantizer, weights)
+    range_ = architecture.pixels.range
+    models = quantize(exported.segments, exported.normalized, range_, quantizer, weights, bits=bits)
     return Deployment(
         names=architecture.outputs,
         models=models,

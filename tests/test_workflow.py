@@ -61,6 +61,7 @@ STAGES_OF = {
     "prune": {"prune@baseline", "prune@early_exit"},
     "export": {"export@baseline", "export@early_exit"},
     "ptq": {"ptq@baseline", "ptq@early_exit"},
+    "ptq.bits": {"design", "placement", "ptq@baseline", "ptq@early_exit", "pruning"},
     "ptq.weights": {"design", "placement", "ptq@baseline", "ptq@early_exit", "pruning"},
     "calibrate": {"calibrate"},
     "policy": {"policy"},

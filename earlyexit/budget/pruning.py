@@ -8,6 +8,7 @@ from earlyexit.budget import cycles
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.common.markdown import NOTHING, bold, millions, table, thousands
 from earlyexit.model.architecture import HEAD_STRIDES, Architecture
+from earlyexit.quantization.recipe import WeightFormat
 from earlyexit.tflite.reader import Operator, operators
 
 NETWORKS = {"baseline": "baseline", "early_exit": "early-exit network"}
@@ -24,8 +25,7 @@ def report(
     before: Mapping[str, Architecture],
     after: Mapping[str, Architecture],
     channels: Mapping[str, Mapping[str, Any]],
-    *,
-    per_channel: bool,
+    weights: WeightFormat,
 ) -> dict[str, Any]:
     """Return the report on both networks, "baseline" and "early_exit".
 
@@ -33,9 +33,9 @@ def report(
         before, after: the architecture of each network before and after pruning.
         channels: for each network what the prune stage wrote: `exact`, `multiple`, and an entry for each group of
             channels that stay or go together.
-        per_channel: as `blueprint` takes it.
+        weights: their format.
     """
-    return {name: _network(before[name], after[name], channels[name], per_channel) for name in NETWORKS}
+    return {name: _network(before[name], after[name], channels[name], weights) for name in NETWORKS}
 
 
 def removed(network: Mapping[str, Any]) -> int:
@@ -49,9 +49,9 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def _network(
-    before: Architecture, after: Architecture, channels: Mapping[str, Any], per_channel: bool
+    before: Architecture, after: Architecture, channels: Mapping[str, Any], weights: WeightFormat
 ) -> dict[str, Any]:
-    old, new = blueprint(before, per_channel=per_channel), blueprint(after, per_channel=per_channel)
+    old, new = blueprint(before, weights), blueprint(after, weights)
     parts = zip(_parts(before, old), _parts(after, new), strict=True)
     return {
         **channels,

@@ -4,6 +4,7 @@ import pytest
 
 from earlyexit.budget import design, pruning
 from earlyexit.pruning.exact import prune
+from earlyexit.quantization.recipe import EIGHT_BITS
 from tests import tiny_network
 from tests.pruning.planted import plant
 
@@ -24,7 +25,7 @@ def report(*groups: str, multiple: int = 4) -> dict[str, Any]:
     }
     before = {"baseline": plain, "early_exit": network.architecture}
     after = {"baseline": plain, "early_exit": smaller.architecture}
-    return pruning.report(before, after, channels, per_channel=True)
+    return pruning.report(before, after, channels, EIGHT_BITS)
 
 
 def test_the_parts_sum_up_to_what_the_design_says() -> None:
