@@ -2,8 +2,8 @@
 
     python -m benchmarks.estimate
 
-It runs untrained networks of params.yaml's backbones, with an exit of each kind behind every block and weights of eight and
-of four bits, on one image. It prints the weights for `cycles.WEIGHTS`, and how far the present ones are off.
+It runs untrained networks of params.yaml's backbones, with an exit of each kind behind every block and weights of eight
+and of four bits, on one image. It prints the weights for `cycles.WEIGHTS`, and how far the present ones are off.
 """
 
 from collections import defaultdict
@@ -40,7 +40,9 @@ def main() -> None:
                 seen[kind].append((counts, measured))
             total = round(sum(measured for _, measured in counted))
             estimated = cycles.estimate([operator for operator, _ in counted])
-            rows.append([backbone.family, head, str(weights.bits), thousands(total), f"{100 * (estimated / total - 1):+.1f} %"])
+            rows.append(
+                [backbone.family, head, str(weights.bits), thousands(total), f"{100 * (estimated / total - 1):+.1f} %"]
+            )
     print("\n".join(table(["backbone", "head", "bits", "counted cycles", "estimate"], rows, labels=2)), "\n")
     for kind, found in seen.items():
         fitted, worst = fit(*map(np.array, zip(*found, strict=True)))

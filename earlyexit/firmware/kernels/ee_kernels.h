@@ -1,5 +1,5 @@
 /*
- * INT8 kernels for early-exit networks, equal to TensorFlow Lite Micro's to the bit.
+ * INT8 kernels for early-exit networks, with weights of eight or four bits, equal to TensorFlow Lite Micro's to the bit.
  *
  * C99, integers only, no allocation. Activations are int8_t in rows, columns, channels. On cores with the DSP extension
  * (Cortex-M4, M7, M33, ...) inner loops use its dual multiply-accumulate; elsewhere plain C gives the same bytes.
