@@ -2,6 +2,7 @@
 # make test    the environment, then lint, types and tests
 # make seeds, positions, placement       sweeps of the default network: reports/sweeps/*.md
 # make readings       the paper's rates and INT8 loss, by each way to read them, on make seeds' runs or RUNS='FOLDER...'
+# make prune          smaller networks (prune.target), early exits, and both: docs/results.md
 # make promises       how often the guaranteed policy's promise is broken, on the run in this folder
 # make vww     all of Visual Wake Words: docs/data.md; other params: make vww ARGS='-S joint.w_final=0.5'
 # make photos PHOTOS=... TEACHER=...   the default network on photographs, taught by a bigger one: docs/photographs.md
@@ -21,7 +22,7 @@ MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme promises readings seeds positions placement regimes vww photos photos-pretrained show given-photos given-pretrained
+.PHONY: repro test lint clean readme promises readings seeds positions placement prune regimes vww photos photos-pretrained show given-photos given-pretrained
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -65,6 +66,16 @@ placement: $(READY)
 	$(QUEUE) --name placement -S exits.placement=given,searched -S train.seed=1,2,3
 	$(RUN_QUEUED)
 	$(RUN) python -m experiments.placement placement
+
+# The baseline at a share of its cycles, early exits on it, and both. Target 0.99 removes next to nothing: it shows what
+# the training after pruning brings by itself. Seeds 1 to 3; others: SEEDS=4,5
+SEEDS ?= 1,2,3
+
+prune: $(READY)
+	$(FORGET)
+	$(QUEUE) --name prune -S prune.target=null,0.99,0.7,0.5 -S train.seed=$(SEEDS)
+	$(RUN_QUEUED)
+	$(RUN) python -m experiments.prune prune
 
 promises: $(READY)
 	$(RUN) dvc repro policy evaluate

@@ -172,15 +172,31 @@ class TrainParams(Strict):
 
 
 class PruneParams(Strict):
-    """Channels that are removed before exits are attached, and again before the export.
+    """Channels that are removed: from the baseline before exits are attached, from the early-exit network at the end.
 
     Attributes:
         exact: whether channels go that have one value for every image.
         multiple: of which each width that shrinks stays a multiple.
+        target: share of the baseline's cost to keep, or None: no other channels go.
+        cost: of an image: estimated cycles of a Cortex-M4, or multiply-accumulates.
+        importance: of a channel: taylor (the loss without it, to first order), or scale (of its batch norm).
+        steps: in which the channels go, each followed by training.
+        epochs, learning_rate: of each of these trainings; all else of it is the baseline's.
     """
 
     exact: bool
     multiple: Annotated[int, Field(ge=1, le=64)]
+    target: Annotated[float, Field(gt=0, lt=1)] | None
+    cost: Literal["cycles", "macs"]
+    importance: Literal["taylor", "scale"]
+    steps: Annotated[int, Field(ge=1, le=100)]
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)]
+
+    def recipe(self, baseline: BaselineRecipe) -> BaselineRecipe:
+        """Return how the network is trained after each step."""
+        changes = {"epochs": self.epochs, "small_epochs": 0, "learning_rate": self.learning_rate, "pretrained": None}
+        return baseline.model_copy(update=changes)
 
 
 class ExportParams(Strict):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from earlyexit.common.markdown import NOTHING, table
+from earlyexit.reports.table1 import UNPRUNED
 from experiments.finished import find, save
 from stages import run
 
@@ -16,6 +17,8 @@ Cell = dict[str, float]
 def summarize(tables: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return the mean and the sample standard deviation of every cell of Table I.
 
+    The row of the unpruned baseline is left out unless pruning changed the baseline of every seed.
+
     Args:
         tables: for each seed, what `earlyexit.reports.table1.rows` returned.
 
@@ -25,6 +28,9 @@ def summarize(tables: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]
     if len(tables) < 2:
         raise ValueError(f"a standard deviation needs two experiments, not {len(tables)}")
     names = [[row["configuration"] for row in table] for table in tables]
+    if not all(UNPRUNED in found for found in names):
+        tables = [[row for row in table if row["configuration"] != UNPRUNED] for table in tables]
+        names = [[row["configuration"] for row in table] for table in tables]
     if any(other != names[0] for other in names):
         raise ValueError(f"the experiments have different rows in Table I: {names}")
     return [_row(rows) for rows in zip(*tables, strict=True)]

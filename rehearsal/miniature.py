@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parent.parent
 MEASURED = {
     "models/latency.json",
+    "models/unpruned.json",
     "reports/table1.json",
     "reports/table1.md",
     "reports/metrics.json",

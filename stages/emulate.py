@@ -3,8 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from earlyexit.common.files import write_json, write_text
 from earlyexit.dataset import open_split
 from earlyexit.emulation import emulate, report
@@ -19,8 +17,8 @@ def main() -> None:
     network = deployment.load(Path("models/int8/early_exit"))
     baseline = deployment.load(Path("models/int8/baseline"))
     split = open_split("data/packed", "calibration")
-    rows = np.linspace(0, len(split) - 1, min(params.emulate.images, len(split))).round().astype(np.int64)
-    images, refill = split.images[rows], params.emulate.refill
+    images = split.images[emulate.evenly_spread(params.emulate.images, len(split))]
+    refill = params.emulate.refill
     with ThreadPoolExecutor(2) as pool:
         job = pool.submit(emulate.emulate, baseline, baseline.quantize(images), refill=refill)
         early_exit = emulate.emulate(network, network.quantize(images), params.budget(), refill)

@@ -24,7 +24,8 @@ def main() -> None:
             raise ValueError(f"{source}: {error}") from error
     with replacing_folder(target) as folder:
         checkpoint.save(folder, network, checkpoint.facts(source))
-        write_json(folder / "channels.json", {**params.model_dump(), "groups": [group.entry() for group in groups]})
+        entries = [group.entry() for group in groups]
+        write_json(folder / "channels.json", {"exact": params.exact, "multiple": params.multiple, "groups": entries})
     print(f"{target}: {sum(group.removed for group in groups):,} channels removed")
 
 

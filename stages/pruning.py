@@ -20,6 +20,7 @@ def main() -> None:
         {name: checkpoint.architecture(folder) for name, folder in after.items()},
         {name: read_json(folder / "channels.json") for name, folder in after.items()},
         weights,
+        shrunk=checkpoint.facts(Path("models/shrunk")).get("shrunk"),
     )
     text = pruning.markdown(found)
     write_json("reports/prune.json", found)

@@ -11,7 +11,7 @@ from earlyexit.evaluation.agreement import compare
 from earlyexit.model.architecture import Architecture
 from earlyexit.params import load
 from earlyexit.quantization import layer_error
-from earlyexit.quantization.quantize import quantize
+from earlyexit.quantization.deploy import deploy
 from earlyexit.tflite import deployment
 from stages import run
 
@@ -27,19 +27,13 @@ def main() -> None:
     split = open_split("data/packed", "calibration")
     rows = balanced_up_to(split.labels, params.images, seed=0)
     print(f"calibrating on {len(rows)} images, half of each class (ptq.images: {params.images})")
-    samples = architecture.pixels.images(split.images[rows])
+    images = split.images[rows]
     choice = params.quantizer, params.weights, params.ranges, params.bits
-    models = quantize(float_models, samples, architecture.pixels.range, *choice)
-    network = deployment.Deployment(
-        names=architecture.outputs,
-        models=models,
-        macs=[deployment.macs(model) for model in models],
-        pixels=architecture.pixels,
-    )
+    network = deploy(float_models, architecture, images, *choice)
     with replacing_folder(target) as folder:
         deployment.save(folder, network, params.quantizer)
         report = compare(float_models, network, split.images, split.labels)
-        errors = layer_error.layer_errors(float_models, network, split.images[rows[:ERROR_IMAGES]])
+        errors = layer_error.layer_errors(float_models, network, images[:ERROR_IMAGES])
         pd.DataFrame(layer_error.table(errors)).to_csv(folder / "layers.csv", index=False, float_format="%.6g")
         write_json(folder / "accuracy.json", {"split": "calibration", "images": len(rows), **report})
 

@@ -18,7 +18,8 @@ def main() -> None:
     cost = costs.read()
     answers = read(Path("models/teacher"), "val", results.ids)
     teacher = None if answers is None else (answers.kind, answers.labels())
-    rows = table1.rows(results, thresholds, cost, timed["cascade"], teacher)
+    unpruned = read_json("models/unpruned.json")
+    rows = table1.rows(results, thresholds, cost, timed["cascade"], teacher, unpruned)
     curve = frontier.curve(results, thresholds, cost)
     policies = read_json("reports/policies.json")["policies"]
     text = table1.markdown(rows)

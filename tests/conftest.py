@@ -11,9 +11,8 @@ from hypothesis import settings
 
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.quantization import convert
-from earlyexit.quantization.quantize import quantize
+from earlyexit.quantization.deploy import deploy as quantized
 from earlyexit.quantization.recipe import Quantizer, Weights
-from earlyexit.tflite import deployment
 from earlyexit.tflite.deployment import Deployment
 from tests import tiny_network
 
@@ -87,12 +86,4 @@ def four_bits(exported: Exported) -> Deployment:
 
 
 def deploy(exported: Exported, quantizer: Quantizer, weights: Weights = "per_channel", *, bits: int = 8) -> Deployment:
-    architecture = exported.network.architecture
-    range_ = architecture.pixels.range
-    models = quantize(exported.segments, exported.normalized, range_, quantizer, weights, bits=bits)
-    return Deployment(
-        names=architecture.outputs,
-        models=models,
-        macs=[deployment.macs(model) for model in models],
-        pixels=architecture.pixels,
-    )
+    return quantized(exported.segments, exported.network.architecture, exported.images, quantizer, weights, bits=bits)

@@ -26,6 +26,8 @@ def report(
     after: Mapping[str, Architecture],
     channels: Mapping[str, Mapping[str, Any]],
     weights: WeightFormat,
+    *,
+    shrunk: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the report on both networks, "baseline" and "early_exit".
 
@@ -34,12 +36,22 @@ def report(
         channels: for each network what the prune stage wrote: `exact`, `multiple`, and an entry for each group of
             channels that stay or go together.
         weights: their format.
+        shrunk: what the shrink stage wrote on the baseline; None without `prune.target`.
     """
-    return {name: _network(before[name], after[name], channels[name], weights) for name in NETWORKS}
+    given = {"baseline": shrunk, "early_exit": None}
+    return {
+        name: {"shrunk": given[name], **_network(before[name], after[name], channels[name], weights)}
+        for name in NETWORKS
+    }
 
 
-def removed(network: Mapping[str, Any]) -> int:
-    """Return the number of channels that a network of the report lost."""
+def changed(network: Mapping[str, Any]) -> bool:
+    """Return whether a network of the report lost channels."""
+    return any(part["before"] != part["after"] for part in network["parts"])
+
+
+def _removed(network: Mapping[str, Any]) -> int:
+    """Return the number of channels with one value for every image that went."""
     return sum(group["channels"] - group["left"] for group in network["groups"])
 
 
@@ -89,10 +101,16 @@ def _costs(found: Sequence[Operator]) -> dict[str, int]:
 
 
 def _lines(title: str, network: Mapping[str, Any]) -> Iterator[str]:
-    count, groups = removed(network), network["groups"]
-    if not network["exact"]:
-        yield f"The {title}: `prune.exact` is false, so no channel was looked at."
+    count, groups, shrunk = _removed(network), network["groups"], network["shrunk"]
+    if shrunk:
+        share, target, unit = 100 * shrunk["left"], shrunk["target"], shrunk["cost"]
+        yield f"The {title} keeps {share:.1f} % of its {unit} (`prune.target`: {target:g})."
         yield ""
+    if not network["exact"]:
+        yield f"The {title}: `prune.exact` is false, so no channel was looked at for being the same for every image."
+        yield ""
+        if changed(network):
+            yield from _table(network)
         return
     stay = {reason: sum(group["kept"][reason] for group in groups) for reason in _WHY}
     if count:
@@ -101,9 +119,9 @@ def _lines(title: str, network: Mapping[str, Any]) -> Iterator[str]:
         kinds = f"{zero:,} always 0, {constant:,} other constants"
         yield f"The {title}: {count:,} of {total:,} channels are removed, {kinds}."
     else:
-        yield f"The {title}: no channel could be removed; the network stays as it is."
+        yield f"The {title}: no channel has one value for every image and can be removed."
     yield ""
-    if count:
+    if changed(network):
         yield from _table(network)
     for reason, channels in stay.items():
         if channels:

@@ -61,6 +61,11 @@ def emulate(
     return Emulated(network, image, trace)
 
 
+def evenly_spread(count: int, images: int) -> NDArray[np.int64]:
+    """Return the numbers of `count` of so many images, ascending and evenly spread; of all where there are fewer."""
+    return np.linspace(0, images - 1, min(count, images)).round().astype(np.int64)
+
+
 def features_bytes(network: Deployment) -> list[int]:
     """Return the bytes of the features of each segment but the last."""
     return [prod(segment.features_shape or ()) for segment in network.segments()[:-1]]

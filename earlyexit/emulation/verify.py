@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from earlyexit.emulation import library
 from earlyexit.emulation.compiler import build
-from earlyexit.emulation.emulate import ROOMY
+from earlyexit.emulation.emulate import ROOMY, evenly_spread
 from earlyexit.emulation.emulator import REFILL
 from earlyexit.emulation.image import Image
 from earlyexit.emulation.library import Decided, Library
@@ -36,7 +36,7 @@ def choose_images(exits: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         for leaves in sorted(set(row.tolist()) - set(row[chosen].tolist())):
             there = np.flatnonzero(row == leaves)
             chosen.append(int(there[len(there) // 2]))
-    spread = np.linspace(0, exits.shape[1] - 1, count).round().astype(np.int64).tolist()
+    spread = evenly_spread(count, exits.shape[1]).tolist()
     return np.sort(list(dict.fromkeys([*chosen, *spread]))[:count])
 
 

@@ -24,7 +24,7 @@ def parts(found: Mapping[str, Any]) -> pd.DataFrame:
         [name, row["part"], *(row[when][cost] for cost in costs for when in ("before", "after"))]
         for name in _TITLES
         for row in found[name]["parts"]
-        if any(group["left"] < group["channels"] for group in found[name]["groups"])
+        if any(part["before"] != part["after"] for part in found[name]["parts"])
     ]
     return pd.DataFrame(rows, columns=["network", "part", *columns])
 
@@ -45,5 +45,5 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.legend()
         before, after = rows["macs_before"].sum(), rows["macs_after"].sum()
         subtitle = f"{before / 1e6:.2f} M before, {after / 1e6:.2f} M after, by block"
-        style.headline(axes, f"{_TITLES[str(name)]} without channels that have one value for every image", subtitle)
+        style.headline(axes, f"{_TITLES[str(name)]} without the channels that were removed", subtitle)
     return figure

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from earlyexit.model.architecture import HEAD_STRIDES, Architecture, BlockWidths, Widths
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.layers import LOGITS, Layer, layers
+from earlyexit.pruning.slicing import sliced
 
 REASONS = ("multiple", "shortcut", "padding", "reader")
 """Why a channel stays although a layer makes it constant.
@@ -80,12 +80,7 @@ def prune(network: EarlyExitNetwork, multiple: int) -> tuple[EarlyExitNetwork, l
     if all(len(group.kept) == len(group.zero) for group in groups):
         return network, groups
     kept = {group.name: group.kept for group in groups}
-    pruned = EarlyExitNetwork(_architecture(network.architecture, found, kept))
-    state = network.state_dict()
-    for layer in found:
-        state |= _state(layer, kept)
-    pruned.load_state_dict(state)
-    return pruned.train(network.training), groups
+    return sliced(network, found, kept), groups
 
 
 def _check_answers(found: Sequence[Layer], classifiers: Iterable[str]) -> None:
@@ -126,45 +121,3 @@ def _group(name: str, found: Iterable[Layer], multiple: int) -> Group:
 
 def _all(flags: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(flags)).all(0)
-
-
-def _architecture(whole: Architecture, found: Iterable[Layer], kept: dict[str, Tensor]) -> Architecture:
-    made: dict[str, list[int]] = {}
-    for layer in found:
-        if layer.makes != LOGITS:
-            made.setdefault(layer.name.split(".")[1], []).append(len(kept[layer.makes]))
-    widths = Widths(
-        stem=made["stem"][-1],
-        blocks=[BlockWidths(hidden=made[block.name][-2], channels=made[block.name][-1]) for block in whole.blocks],
-        last=made["last"][-1] if "last" in made else None,
-    )
-    heads = [len(kept[name]) for name in whole.outputs[:-1]] if whole.head in HEAD_STRIDES else whole.head_channels
-    pruned = None if widths == whole.backbone.widths() else widths
-    return Architecture(**{**dict(whole), "pruned": pruned, "head_channels": heads})
-
-
-@torch.no_grad()
-def _state(layer: Layer, kept: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return what is left of a layer's tensors."""
-    given, made = layer.given.centre, len(layer.made.centre)
-    inputs = kept.get(layer.reads, torch.arange(len(given)))
-    outputs = kept.get(layer.makes, torch.arange(made))
-    if isinstance(layer.module, nn.Linear):
-        weight, bias = layer.module.weight, layer.module.bias
-        moved = bias.double() + _without(weight, given, inputs)
-        return {f"{layer.name}.weight": weight[:, inputs], f"{layer.name}.bias": moved.float()}
-    weight = layer.module.conv.weight[outputs]
-    norm = {f"{layer.name}.norm.{key}": value for key, value in layer.module.norm.state_dict().items()}
-    norm = {key: value[outputs] if value.ndim else value for key, value in norm.items()}
-    if not layer.depthwise:
-        mean = norm[f"{layer.name}.norm.running_mean"]
-        norm[f"{layer.name}.norm.running_mean"] = (mean.double() - _without(weight, given, inputs)).float()
-        weight = weight[:, inputs]
-    return {f"{layer.name}.conv.weight": weight, **norm}
-
-
-def _without(weight: Tensor, given: Tensor, inputs: Tensor) -> Tensor:
-    """Return what the inputs that go, constants of `given`, contribute to each output; (O,), float64."""
-    gone = torch.ones(len(given), dtype=torch.bool)
-    gone[inputs] = False
-    return weight.double().reshape(*weight.shape[:2], -1).sum(2)[:, gone] @ given[gone]

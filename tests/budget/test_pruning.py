@@ -1,14 +1,25 @@
+from itertools import accumulate
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from earlyexit.budget import design, pruning
+from earlyexit.budget import cycles, design, pruning
+from earlyexit.budget.blueprint import blueprint
+from earlyexit.model.architecture import Architecture
+from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.exact import prune
+from earlyexit.pruning.layers import layers
+from earlyexit.pruning.slicing import sliced_architecture
 from earlyexit.quantization.recipe import EIGHT_BITS
+from earlyexit.tflite import deployment
+from earlyexit.tflite.reader import operators
 from tests import tiny_network
 from tests.pruning.planted import plant
+from tests.pruning.test_exact import planted, pruned_or_skipped
 
-NOTHING = "no channel could be removed; the network stays as it is."
+NOTHING = "no channel has one value for every image and can be removed."
 
 
 def report(*groups: str, multiple: int = 4) -> dict[str, Any]:
@@ -25,7 +36,7 @@ def report(*groups: str, multiple: int = 4) -> dict[str, Any]:
     }
     before = {"baseline": plain, "early_exit": network.architecture}
     after = {"baseline": plain, "early_exit": smaller.architecture}
-    return pruning.report(before, after, channels, EIGHT_BITS)
+    return pruning.report(before, after, channels, EIGHT_BITS, shrunk=None)
 
 
 def test_the_parts_sum_up_to_what_the_design_says() -> None:
@@ -68,3 +79,46 @@ def test_a_network_that_was_not_looked_at_says_so(name: str) -> None:
     found = report()
     found[name] = {**found[name], "exact": False}
     assert "`prune.exact` is false" in pruning.markdown(found)
+
+
+def test_a_baseline_that_was_shrunk_gets_its_table() -> None:
+    whole = tiny_network.architecture(exits=[], head_channels=[])
+    found = layers(tiny_network.network(whole))
+    widths = {layer.makes: range(len(layer.made.centre)) for layer in found if layer.makes != "logits"}
+    after = sliced_architecture(whole, found, {**widths, "last": range(8)})
+    channels = {"exact": True, "multiple": 4, "groups": []}
+    shrunk = {"target": 0.7, "cost": "cycles", "left": 0.6912}
+    networks = {"baseline": whole, "early_exit": whole}
+    report = pruning.report(
+        networks, {**networks, "baseline": after}, dict.fromkeys(networks, channels), EIGHT_BITS, shrunk=shrunk
+    )
+    assert pruning.changed(report["baseline"]) and not pruning.changed(report["early_exit"])
+    text = pruning.markdown(report)
+    assert "The baseline keeps 69.1 % of its cycles (`prune.target`: 0.7)." in text
+    assert text.count("| last | 16 | 8 |") == 1
+
+
+def until_each_exit(architecture: Architecture) -> list[tuple[float, float]]:
+    """Cycles and multiply-accumulates of an image that leaves at each classifier."""
+    models = blueprint(architecture)
+    estimated = accumulate(cycles.estimate(operators(model)) for model in models)
+    return list(zip(estimated, accumulate(map(deployment.macs, models)), strict=True))
+
+
+@settings(max_examples=30, deadline=None)
+@given(planted(st.sampled_from([0.0, -0.7])), st.sampled_from([1, 4]))
+def test_no_exit_is_slower_to_reach_than_before(
+    made: tuple[EarlyExitNetwork, dict[str, set[int]]], multiple: int
+) -> None:
+    # The logits are the same, and so are the exits at each percentile: then no mean over the exits is larger either.
+    network, _ = made
+    result = pruned_or_skipped(network, multiple)
+    if result is None:
+        return
+    smaller, groups = result
+    before, after = map(until_each_exit, (network.architecture, smaller.architecture))
+    for was, now in zip(before, after, strict=True):
+        assert now[0] <= was[0]
+        assert now[1] <= was[1]
+    if any(group.removed for group in groups):
+        assert after[-1] < before[-1]

@@ -113,3 +113,8 @@ def test_a_device_that_is_too_small(deployed: Deployment) -> None:
     images = deployed.quantize(tiny_network.images(1))
     with pytest.raises(ValueError, match=r"of FLASH; the largest parts: .* of ee_kernels\.c"):
         emulate.emulate(deployed, images, (4096, 1 << 16))
+
+
+@pytest.mark.parametrize(("count", "images", "expected"), [(3, 9, [0, 4, 8]), (5, 3, [0, 1, 2]), (1, 4, [0])])
+def test_images_are_spread_evenly(count: int, images: int, expected: list[int]) -> None:
+    assert emulate.evenly_spread(count, images).tolist() == expected

@@ -10,6 +10,7 @@ import pytest
 from dvc.cli import main as dvc
 from dvc.repo import Repo
 
+from earlyexit.reports.table1 import UNPRUNED
 from experiments import collect, compare, finished, seeds
 from rehearsal.miniature import commit, environment
 
@@ -150,6 +151,12 @@ def test_one_seed_has_no_deviation_and_other_rows_no_mean() -> None:
         seeds.summarize([table])
     with pytest.raises(ValueError, match="different rows"):
         seeds.summarize([table, [{"configuration": "p50"}]])
+
+
+def test_an_unpruned_baseline_has_a_mean_where_all_seeds_have_it() -> None:
+    plain, unpruned = ({"configuration": name, "n": 9} | dict.fromkeys(seeds.CELLS, 0.5) for name in ("fp32", UNPRUNED))
+    for other, names in (([plain], ["fp32"]), ([plain, unpruned], ["fp32", UNPRUNED])):
+        assert [row["configuration"] for row in seeds.summarize([[plain, unpruned], other])] == names
 
 
 def test_experiments_side_by_side(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,10 @@
-import copy
-
 import numpy as np
 import pytest
 
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.exact import prune
-from earlyexit.quantization import convert
-from earlyexit.quantization.quantize import quantize
-from earlyexit.tflite.segment import Segment, all_logits, quantize_images
+from earlyexit.quantization.deploy import deploy_network
+from earlyexit.tflite.segment import all_logits
 from tests import tiny_network
 from tests.pruning.planted import plant, weaken
 from tests.tiny_network import FAMILIES, Family
@@ -19,13 +16,8 @@ SILENT = {
 
 
 def int8_logits(network: EarlyExitNetwork, images: np.ndarray) -> np.ndarray:
-    folded = copy.deepcopy(network).fold()
-    convert.keep_biases(folded)
-    pixels = network.architecture.pixels
-    samples = pixels.images(tiny_network.images(40, seed=1))
-    models = quantize(convert.to_tflite(folded), samples, pixels.range, "litert", "per_channel", "extremes")
-    segments = [Segment(model, reference=True) for model in models]
-    return all_logits(segments, quantize_images(images, pixels, segments[0].input_quantization), "INT8")
+    deployed = deploy_network(network, tiny_network.images(40, seed=1), "litert")
+    return all_logits(deployed.segments(reference=True), deployed.quantize(images), "INT8")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,9 +12,12 @@ from earlyexit.model.inference import predict
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.model.pretrained import load_pretrained
 from earlyexit.params import load
+from earlyexit.policy import decision
 from earlyexit.pruning.exact import prune
+from earlyexit.quantization.deploy import deploy_network
+from earlyexit.tflite.segment import all_logits
 from tests import ROOT, tiny_network
-from tests.model.test_network import PRETRAINED
+from tests.model.test_network import PHOTOS, PRETRAINED, photographs
 
 pytestmark = pytest.mark.skipif(not PRETRAINED.is_file(), reason="needs ../shared/pretrained")
 
@@ -47,3 +50,20 @@ def test_every_bit_is_the_same_up_to_the_first_constant_that_moves_into_a_bias()
         for name in list(network.blocks)[:12]:
             x, y = network.blocks[name](x), smaller.blocks[name](y)
             assert torch.equal(x[:, kept[name]], y), name
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs ../shared/photos")
+def test_in_int8_it_is_small_and_answers_as_before() -> None:
+    network = reference()
+    smaller, _ = prune(network, 4)
+    images, labels = photographs(100)
+    found = []
+    for one in (network, smaller):
+        deployed = deploy_network(one, images[:40], "litert")
+        answers = decision.labels(all_logits(deployed.segments(), deployed.quantize(images))[0])
+        found.append((deployed, answers))
+    (before, was), (after, now) = found
+    assert sum(after.macs) <= 4.25e6 < sum(before.macs)
+    assert len(after.models[0]) <= 90_000 < len(before.models[0])
+    assert (was == now).mean() >= 0.99
+    assert (now == labels).mean() >= (was == labels).mean() - 0.01

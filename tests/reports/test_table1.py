@@ -136,6 +136,27 @@ def test_a_teacher_stands_first_and_changes_nothing_else(
     assert table1.metrics([first, *others], CLASSIFIERS, curve, []) == table1.metrics(rows, CLASSIFIERS, curve, [])
 
 
+def test_an_unpruned_baseline_is_a_row_before_the_pruned_one_and_changes_nothing_else(
+    evaluation: Evaluation, rows: list[dict[str, Any]]
+) -> None:
+    margins = decision.margins(evaluation.int8_early_exit)
+    thresholds = calibrate(margins, [40, 75, 95], ["exit1", "exit2", "final"], [0.1] * 3)
+    accuracy = {"value": 0.8, "low": 0.75, "high": 0.84, "n": 300}
+    measured = {"accuracy": accuracy, "macs": 1300, "cycles": 120, "instructions": 100, "speedup_measured": 0.9}
+    first, row, *others = table1.rows(evaluation, thresholds, COSTS, CASCADE, unpruned=measured)
+    assert [first, *others] == rows
+    assert list(row) == KEYS
+    assert table1.cells(row) == [
+        *("INT8 (Baseline, unpruned)", "80.00", "75.00–84.00", "-", "-", "0.00"),
+        *("0.50x", "0.90x", "0.75x", "-", "-", "-"),
+    ]
+    assert (row["configuration"], row["mean_macs"], row["n"]) == ("int8_unpruned", 1300, 300)
+    assert "over the INT8 baseline, which is pruned:" in table1.markdown([first, row, *others])
+    assert "pruned" not in table1.markdown(rows)
+    curve = [frontier_row(50, 0.5, 2.0)]
+    assert table1.metrics([first, row, *others], CLASSIFIERS, curve, []) == table1.metrics(rows, CLASSIFIERS, curve, [])
+
+
 def test_markdown_is_a_table_of_the_same_numbers(rows: list[dict[str, Any]]) -> None:
     text = table1.markdown(rows)
     lines = [line for line in text.splitlines() if line.startswith("|")]

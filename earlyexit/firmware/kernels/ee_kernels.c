@@ -529,7 +529,7 @@ static inline void ee_four(const int8_t *from, int32_t to[4]) {
 }
 
 /* Add the products of four inputs with the weights of channels a and b. */
-EE_INLINE void ee_dot4(const int8_t *w, const int8_t *x, int32_t *a, int32_t *b, int bits) {
+EE_INLINE void ee_add_products(const int8_t *w, const int8_t *x, int32_t *a, int32_t *b, int bits) {
     int32_t even[4], odd[4];
     ee_four(w, even);
     if (bits == 8) {
@@ -546,13 +546,13 @@ EE_INLINE void ee_dot4(const int8_t *w, const int8_t *x, int32_t *a, int32_t *b,
 
 /* Channels in twos of one pixel, then those that need TensorFlow Lite's arithmetic. */
 EE_INLINE void ee_any_pixel(const ee_window *layer, const int8_t *patch, int8_t *output, int bits) {
-    const int groups = ee_groups(layer), pair = (bits == 8 ? ee_pair_bytes(layer) : ee_pair_bytes4(layer));
+    const int groups = ee_groups(layer), pair = bits == 8 ? ee_pair_bytes(layer) : ee_pair_bytes4(layer);
     const int8_t *weights = layer->weights;
     for (int channel = 0; channel + 1 < layer->out_channels; channel += 2, weights += pair) {
         const int8_t *w = weights + 8, *x = patch;
         int32_t a = 0, b = 0;
         for (int i = groups; i > 0; i--, w += bits, x += 4) {
-            ee_dot4(w, x, &a, &b, bits);
+            ee_add_products(w, x, &a, &b, bits);
         }
         a = (int32_t)(ee_load(weights) + ((uint32_t)a << 8));
         b = (int32_t)(ee_load(weights + 4) + ((uint32_t)b << 8));
@@ -582,8 +582,8 @@ static void ee_pixel4(const ee_window *layer, const int8_t *patch, int8_t *outpu
 }
 
 /* Windows of 1x1 (`pointwise`) stay where they are if they fill whole groups and no output is written on them. */
-static void ee_convolution_plain(const ee_window *layer, const int8_t *input, int8_t *output, int8_t *patch,
-                                 int pointwise, void (*run)(const ee_window *, const int8_t *, int8_t *)) {
+EE_INLINE void ee_convolution_plain(const ee_window *layer, const int8_t *input, int8_t *output, int8_t *patch,
+                                    int pointwise, void (*run)(const ee_window *, const int8_t *, int8_t *)) {
     const int pixels = layer->out_height * layer->out_width, depth = layer->in_channels;
     const uintptr_t from = (uintptr_t)input, to = (uintptr_t)output;
     ee_corner corner = ee_first_corner(layer);

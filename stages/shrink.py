@@ -1,0 +1,85 @@
+"""Stage shrink: the baseline without the channels that matter least, trained on; as it is without prune.target."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from earlyexit.budget.cost import COSTS
+from earlyexit.common.files import replacing_folder
+from earlyexit.model import checkpoint
+from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.params import Params, load
+from earlyexit.pruning.budget import narrowed
+from earlyexit.pruning.importance import by_loss, by_scale
+from earlyexit.training.distributed import launch
+from earlyexit.training.loop import Log
+from earlyexit.training.trainers import Session, train_baseline
+from stages import run
+from stages.logs import training
+
+BASELINE = Path("models/baseline")
+SHRUNK = "shrunk"
+IMAGES = 2048  # of the train split, on which importance is measured
+
+
+def main() -> None:
+    """Write models/shrunk: models/baseline at prune.target of its cost, or a copy."""
+    params = load()
+    if params.prune.target is None:
+        with replacing_folder(Path("models", SHRUNK)) as folder:
+            for name in (checkpoint.WEIGHTS, checkpoint.FACTS):
+                shutil.copyfile(BASELINE / name, folder / name)
+    elif not launch("stages.shrink", params.train.processes):
+        _shrink(params, params.prune.target)
+
+
+def _shrink(params: Params, target: float) -> None:
+    prune, cost = params.prune, COSTS[params.prune.cost]
+    network = checkpoint.load(BASELINE)
+    checkpoint.check_finite(network.state_dict(), BASELINE / checkpoint.WEIGHTS)
+    whole = cost(network.architecture)
+    with training(SHRUNK, params.train, params.augment) as (folder, session):
+        for step in range(1, prune.steps + 1):
+            importance = _importance(network, params, session)
+            limit = whole * target ** (step / prune.steps)
+            try:
+                network = narrowed(network.cpu(), importance, limit, prune.multiple, cost)
+            except ValueError as error:
+                raise ValueError(
+                    f"prune.target: {target:g} of {whole:,.0f} {prune.cost} is too little: {error}"
+                ) from error
+            step_session = _of_step(session, step, prune.epochs)
+            metrics = train_baseline(network, prune.recipe(params.baseline), step_session, "prune")
+        share = cost(network.architecture) / whole
+        found = {
+            "target": target,
+            "cost": prune.cost,
+            "importance": prune.importance,
+            "steps": prune.steps,
+            "left": share,
+        }
+        checkpoint.save(folder, network, {"seed": params.train.seed, "metrics": metrics, "shrunk": found})
+    print(f"models/{SHRUNK}: {share:.1%} of the baseline's {prune.cost}")
+
+
+def _importance(network: EarlyExitNetwork, params: Params, session: Session) -> dict[str, Tensor]:
+    if params.prune.importance == "scale":
+        return by_scale(network)
+    train = session.train
+    return by_loss(network, train.images[:IMAGES], train.labels[:IMAGES], session.device)
+
+
+def _of_step(session: Session, step: int, epochs: int) -> Session:
+    """Return `session` with a state of its own, so that an interruption loses no finished step, and counted epochs."""
+    assert session.unfinished is not None
+    return replace(session, unfinished=session.unfinished / f"step{step}", log=_later(session.log, (step - 1) * epochs))
+
+
+def _later(log: Log, epochs: int) -> Log:
+    return lambda epoch, metrics: log(epochs + epoch, metrics)
+
+
+if __name__ == "__main__":
+    run(main)
