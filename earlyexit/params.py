@@ -24,7 +24,7 @@ from earlyexit.model.architecture import (
     Strict,
     for_each,
 )
-from earlyexit.quantization.recipe import Quantizer, Ranges, Weights, check_available
+from earlyexit.quantization.recipe import Quantizer, Ranges, WeightFormat, Weights, check_available
 from earlyexit.training.recipe import (
     AugmentRecipe,
     BaselineRecipe,
@@ -207,15 +207,16 @@ class ExportParams(Strict):
 
 
 class PtqParams(Strict):
-    """INT8 post-training quantization (Section II-B).
+    """Post-training quantization (Section II-B).
 
     Attributes:
-        quantizer, weights, ranges: as `quantization.quantize` takes them.
+        quantizer, weights, bits, ranges: as `quantization.quantize` takes them.
         images: of the calibration split.
     """
 
     quantizer: Quantizer
     weights: Weights
+    bits: Annotated[int, Field(ge=4, le=8, multiple_of=4)]
     ranges: Ranges
     images: Annotated[Images, Field(ge=2, multiple_of=2)]
 
@@ -360,9 +361,9 @@ class Params(Strict):
         memory, name = self.memory, self.model.backbone
         return getattr(memory.flash_limit, name), getattr(memory.sram_limit, name)
 
-    def per_channel(self) -> bool:
-        """Return whether each channel of a layer's weights gets a scale of its own."""
-        return self.ptq.weights == "per_channel"
+    def weight_format(self) -> WeightFormat:
+        """Return how the weights of the quantized network are stored."""
+        return WeightFormat(per_channel=self.ptq.weights == "per_channel", bits=self.ptq.bits)
 
     def policies(self) -> list[str]:
         """Return the names of all exit policies."""
@@ -383,7 +384,7 @@ class Params(Strict):
                 f"joint.w_exits: {weights} weights for the {exits} exits of exits.{self.model.backbone}; "
                 "give one for each exit, or one value for all"
             )
-        check_available(self.ptq.quantizer, self.ptq.weights, self.ptq.ranges)
+        check_available(self.ptq.quantizer, self.ptq.weights, self.ptq.ranges, self.ptq.bits)
         if self.firmware.policy not in self.policies():
             raise ValueError(
                 f"firmware.policy: no policy {self.firmware.policy}; there are {', '.join(self.policies())}"

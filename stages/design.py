@@ -16,7 +16,7 @@ def main() -> None:
 
 
 def _survey_given(params: Params) -> None:
-    found, budget = design.survey(params.architecture(), per_channel=params.per_channel()), params.budget()
+    found, budget = design.survey(params.architecture(), params.weight_format()), params.budget()
     _report(f"{design.markdown(found)}\n{design.verdict(found, *budget)}")
     design.check(found, *budget)
 
@@ -25,9 +25,7 @@ def _survey_sets(params: Params) -> None:
     """Report the sets that the placement stage may choose from: it does not choose before the baseline is trained."""
     plain, most, budget = params.baseline_architecture(), params.placement.most, params.budget()
     (channels,) = params.head_channels(1)
-    found = [
-        alternatives.survey(plain, head, channels, per_channel=params.per_channel()) for head in params.placement.heads
-    ]
+    found = [alternatives.survey(plain, head, channels, params.weight_format()) for head in params.placement.heads]
     rows = [alternatives.over_budget(one, size, *budget) for size in range(1, most + 1) for one in found]
     _report(alternatives.markdown(rows, *budget))
     alternatives.check(found, most, *budget)

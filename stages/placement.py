@@ -35,7 +35,7 @@ def _search(params: Params) -> dict[str, Any]:
     (channels,) = params.head_channels(1)
     found = searches(
         Candidates.load(Path("models/candidates/logits.safetensors")),
-        [survey(plain, head, channels, per_channel=params.per_channel()) for head in placement.heads],
+        [survey(plain, head, channels, params.weight_format()) for head in placement.heads],
         unit=placement.cost,
         loss=placement.loss,
         budget=params.budget(),

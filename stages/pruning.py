@@ -13,14 +13,14 @@ BEFORE = {"baseline": Path("models/baseline"), "early_exit": Path("models/joint"
 
 def main() -> None:
     """Write reports/prune.json and reports/prune.md."""
-    per_channel = load().per_channel()
+    weights = load().weight_format()
     after = {name: Path("models/pruned", name) for name in BEFORE}
     found = pruning.report(
         {name: checkpoint.architecture(folder) for name, folder in BEFORE.items()},
         {name: checkpoint.architecture(folder) for name, folder in after.items()},
         {name: read_json(folder / "channels.json") for name, folder in after.items()},
+        weights,
         shrunk=checkpoint.facts(Path("models/shrunk")).get("shrunk"),
-        per_channel=per_channel,
     )
     text = pruning.markdown(found)
     write_json("reports/prune.json", found)

@@ -1,4 +1,4 @@
-"""Stage ptq: INT8 post-training quantization of the segments of one network, and the error of each layer."""
+"""Stage ptq: post-training quantization of the segments of one network, and the error of each layer."""
 
 import sys
 from pathlib import Path
@@ -28,7 +28,8 @@ def main() -> None:
     rows = balanced_up_to(split.labels, params.images, seed=0)
     print(f"calibrating on {len(rows)} images, half of each class (ptq.images: {params.images})")
     images = split.images[rows]
-    network = deploy(float_models, architecture, images, params.quantizer, params.weights, params.ranges)
+    choice = params.quantizer, params.weights, params.ranges, params.bits
+    network = deploy(float_models, architecture, images, *choice)
     with replacing_folder(target) as folder:
         deployment.save(folder, network, params.quantizer)
         report = compare(float_models, network, split.images, split.labels)

@@ -37,7 +37,8 @@ def _measure(params: Params) -> dict[str, Any]:
     calibration, val = open_split("data/packed", "calibration"), open_split("data/packed", "val")
     ptq = params.ptq
     samples = calibration.images[balanced_up_to(calibration.labels, ptq.images, seed=0)]
-    unpruned = deploy_network(checkpoint.load(UNPRUNED), samples, ptq.quantizer, ptq.weights, ptq.ranges)
+    choice = ptq.quantizer, ptq.weights, ptq.ranges, ptq.bits
+    unpruned = deploy_network(checkpoint.load(UNPRUNED), samples, *choice)
     pruned = deployment.load(Path("models/int8/baseline"))
     images, segments = unpruned.quantize(val.images), unpruned.segments()
     logits = all_logits(segments, images, "INT8 unpruned baseline")

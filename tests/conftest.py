@@ -79,5 +79,11 @@ def per_tensor(exported: Exported) -> Deployment:
     return deploy(exported, "litert", "per_tensor")
 
 
-def deploy(exported: Exported, quantizer: Quantizer, weights: Weights = "per_channel") -> Deployment:
-    return quantized(exported.segments, exported.network.architecture, exported.images, quantizer, weights)
+@pytest.fixture(scope="session")
+def four_bits(exported: Exported) -> Deployment:
+    """The exported network, INT8 with INT4 weights of its convolutions."""
+    return deploy(exported, "litert", bits=4)
+
+
+def deploy(exported: Exported, quantizer: Quantizer, weights: Weights = "per_channel", *, bits: int = 8) -> Deployment:
+    return quantized(exported.segments, exported.network.architecture, exported.images, quantizer, weights, bits=bits)

@@ -324,6 +324,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "export.tolerance": [0],
     "ptq.quantizer": ["onnx"],
     "ptq.weights": ["per_layer"],
+    "ptq.bits": [0, 2, 16, 8.0, "4"],
     "ptq.ranges": ["percentile"],
     "ptq.images": [0, 501],
     "calibrate.scope": ["all"],
@@ -404,6 +405,10 @@ def test_out_of_range(tmp_path: Path, leaf: str) -> None:
         (
             {"ptq.quantizer": "tensorflow", "ptq.ranges": "moving_average"},
             r"ptq.ranges: moving_average, but ptq.quantizer is tensorflow, whose .* give extremes, or ptq.quantizer: l",
+        ),
+        (
+            {"ptq.quantizer": "tensorflow", "ptq.bits": 4},
+            r"ptq.bits: 4, but ptq.quantizer is tensorflow, whose .* give 8, or ptq.quantizer: litert$",
         ),
         ({"baseline.small_epochs": 9}, "baseline: small_epochs: 9 must be less than epochs"),
         ({"baseline.epochs": 0}, "baseline: epochs: 0 leaves random weights; give baseline.pretrained"),

@@ -63,6 +63,7 @@ STAGES_OF = {
     "prune.multiple": {"shrink", "prune@baseline", "prune@early_exit"},
     "export": {"export@baseline", "export@early_exit"},
     "ptq": {"ptq@baseline", "ptq@early_exit", "unpruned"},
+    "ptq.bits": {"design", "placement", "ptq@baseline", "ptq@early_exit", "pruning", "unpruned"},
     "ptq.weights": {"design", "placement", "ptq@baseline", "ptq@early_exit", "pruning", "unpruned"},
     "calibrate": {"calibrate"},
     "policy": {"policy"},

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str], path: Path | str = "params.yaml") -> None:
     """
     try:
         params = overridden(load(path), arguments)
-        design = survey(params.architecture(), per_channel=params.per_channel())
+        design = survey(params.architecture(), params.weight_format())
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(str(error)) from None
     print(f"{markdown(design)}\n{verdict(design, *params.budget())}", end="")

@@ -11,6 +11,7 @@ from earlyexit.budget.blueprint import blueprint
 from earlyexit.budget.design import SLACK
 from earlyexit.common.markdown import table
 from earlyexit.model.architecture import HEAD_STRIDES, Architecture, Attached, Head
+from earlyexit.quantization.recipe import EIGHT_BITS, WeightFormat
 from earlyexit.tflite.arena import measure_all
 from earlyexit.tflite.reader import Operator, operators
 
@@ -71,13 +72,13 @@ class Alternatives:
         return sum(flash) + SLACK * len(flash), max(sram)
 
 
-def survey(plain: Architecture, head: Head, channels: int, *, per_channel: bool = True) -> Alternatives:
+def survey(plain: Architecture, head: Head, channels: int, weights: WeightFormat = EIGHT_BITS) -> Alternatives:
     """Measure all sets of exits with one kind of head.
 
     Args:
         plain: the network without exits.
         head, channels: of each exit.
-        per_channel: as `blueprint` takes it.
+        weights: their format.
 
     Raises:
         ValueError: TFLM cannot load a segment.
@@ -87,9 +88,9 @@ def survey(plain: Architecture, head: Head, channels: int, *, per_channel: bool 
     # Any segment of a larger set is also one of a set of two exits, or of one.
     for exits in [exits for size in (1, 2) for exits in combinations(range(len(blocks)), size)]:
         chosen = [blocks[place] for place in exits]
-        drawn = blueprint(_with(plain, chosen, head, channels), per_channel=per_channel)
+        drawn = blueprint(_with(plain, chosen, head, channels), weights)
         models |= zip(_spans(exits), drawn, strict=True)
-    everywhere = [operators(model) for model in blueprint(_with(plain, blocks, head, channels))]
+    everywhere = [operators(model) for model in blueprint(_with(plain, blocks, head, channels), weights)]
     layers = 4 if head in HEAD_STRIDES else 2  # depthwise, pointwise, mean, linear
     kept = [prod(found[-layers].inputs[0].shape) for found in everywhere[:-1]]  # features, which the head reads
     return Alternatives(

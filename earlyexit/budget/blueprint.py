@@ -1,4 +1,4 @@
-"""Write the INT8 .tflite files of an untrained network, to measure what it costs without training or conversion.
+"""Write the quantized .tflite files of an untrained network, to measure what it costs without training or conversion.
 
 Operators, tensors and quantization records equal those of `convert.to_tflite` and `quantize.quantize` (litert); weights
 are random. Arena and multiply-accumulates do not depend on the weights, and flash only by some bytes.
@@ -7,13 +7,15 @@ are random. Arena and multiply-accumulates do not depend on the weights, and fla
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from earlyexit.model.architecture import HEAD_STRIDES, Architecture, Block
+from earlyexit.quantization.recipe import EIGHT_BITS, WeightFormat
 from earlyexit.task import CLASSES
+from earlyexit.tflite import int4
 from earlyexit.tflite.compact import pack
 
 _LINEAR = schema.ActivationFunctionType.NONE
@@ -22,13 +24,22 @@ _SAME, _VALID = schema.Padding.SAME, schema.Padding.VALID
 _VERSIONS = {"FULLY_CONNECTED": 5}  # as ai-edge-quantizer writes them; 1 for all else
 _LOWEST = -128
 
+
+class _Integers(NamedTuple):
+    """The integers of weights, drawn evenly from -largest to largest."""
+
+    type: int
+    largest: int
+    deviation: float
+
+
+_WEIGHTS = {8: _Integers(schema.TensorType.INT8, 127, 73), 4: _Integers(schema.TensorType.INT4, 7, 4.3)}  # by bits
+
 _Layer = Callable[["_File", Any], Any]
 
 
-def blueprint(architecture: Architecture, *, per_channel: bool = True) -> list[bytes]:
-    """Return an INT8 .tflite file with random weights for each segment of `architecture`; equal input, equal bytes.
-
-    The weights of a layer have a scale for each channel, or (`per_channel` is False) one scale.
+def blueprint(architecture: Architecture, weights: WeightFormat = EIGHT_BITS) -> list[bytes]:
+    """Return a quantized .tflite file of random weights for each segment of `architecture`; equal input, equal bytes.
 
     The features of a segment have the scale and zero point of the next one's input, so the files run as a cascade.
     The files of a trained network differ in size by some bytes: a file stores equal vectors once, and chance decides
@@ -44,7 +55,7 @@ def blueprint(architecture: Architecture, *, per_channel: bool = True) -> list[b
     segments = architecture.segment_blocks
     models = []
     for number, names in enumerate(segments):
-        file = _File(given, rng, per_channel=per_channel)
+        file = _File(given, rng, weights)
         x = file.input
         for name in names:
             x = layers[name](file, x)
@@ -58,10 +69,10 @@ def blueprint(architecture: Architecture, *, per_channel: bool = True) -> list[b
 class _File:
     """A .tflite file under construction; each method adds an operator and returns its output, a TensorT."""
 
-    def __init__(self, given: Any, rng: np.random.Generator, *, per_channel: bool) -> None:
+    def __init__(self, given: Any, rng: np.random.Generator, weights: WeightFormat) -> None:
         self.input = given
         self._rng = rng
-        self._per_channel = per_channel
+        self._format = weights
         self._zero_points = cycle(range(1, 128))  # all different, up to 127 of them
         self._data: dict[Any, np.ndarray] = {}
         self._operators: list[tuple[str, list[Any], Any, Any]] = []
@@ -72,7 +83,7 @@ class _File:
         options = schema.Conv2DOptionsT(
             padding=_VALID if kernel == 1 else _SAME, strideH=stride, strideW=stride, fusedActivationFunction=act
         )
-        constants = self._weights(x, (channels, kernel, kernel, inputs), 0)
+        constants = self._weights(x, (channels, kernel, kernel, inputs), 0, self._format.bits)
         output = self._activation((-(-height // stride), -(-width // stride), channels), act)
         return self._add("CONV_2D", [x, *constants], output, options)
 
@@ -82,7 +93,7 @@ class _File:
         options = schema.DepthwiseConv2DOptionsT(
             padding=_SAME, strideH=stride, strideW=stride, depthMultiplier=1, fusedActivationFunction=act
         )
-        constants = self._weights(x, (1, 3, 3, channels), 3)
+        constants = self._weights(x, (1, 3, 3, channels), 3, self._format.bits)
         output = self._activation((-(-height // stride), -(-width // stride), channels), act)
         return self._add("DEPTHWISE_CONV_2D", [x, *constants], output, options)
 
@@ -103,7 +114,7 @@ class _File:
 
     def linear(self, x: Any, outputs: int) -> Any:
         """Add a fully connected layer, (C,) to (outputs,)."""
-        constants = self._weights(x, (outputs, *_shape(x)), 0)
+        constants = self._weights(x, (outputs, *_shape(x)), 0, 8)
         options = schema.FullyConnectedOptionsT(keepNumDims=True)
         return self._add("FULLY_CONNECTED", [x, *constants], self._activation((outputs,), _LINEAR), options)
 
@@ -156,21 +167,21 @@ class _File:
     def _quantization(self, *, rectified: bool) -> Any:
         return _record(self._rng.uniform(0.02, 0.1), _LOWEST if rectified else next(self._zero_points))
 
-    def _weights(self, x: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, Any]:
-        channels = shape[axis]
+    def _weights(self, x: Any, shape: tuple[int, ...], axis: int, bits: int) -> tuple[Any, Any]:
+        channels, per_channel, kind = shape[axis], self._format.per_channel, _WEIGHTS[bits]
         fan_in = np.prod(shape) / channels
-        # The output spreads as the input does: INT8 weights drawn evenly have a standard deviation of 73.
-        scales = self._rng.uniform(0.5, 1.5, channels if self._per_channel else 1) / (73 * fan_in**0.5)
-        weights = self._rng.integers(-127, 128, shape, np.int8)
+        # The output spreads as the input does.
+        scales = self._rng.uniform(0.5, 1.5, channels if per_channel else 1) / (kind.deviation * fan_in**0.5)
+        weights = self._rng.integers(-kind.largest, kind.largest + 1, shape, np.int8)
         biases = self._rng.integers(-1000, 1001, channels, np.int32)
         return (
-            self._constant(weights, schema.TensorType.INT8, _record(scales, 0, axis if self._per_channel else 0)),
+            self._constant(weights, kind.type, _record(scales, 0, axis if per_channel else 0)),
             self._constant(biases, schema.TensorType.INT32, _record(scales * x.quantization.scale[0], 0)),
         )
 
     def _constant(self, data: np.ndarray, kind: int, quantization: Any) -> Any:
         tensor = _tensor(data.shape, kind, quantization)
-        self._data[tensor] = data
+        self._data[tensor] = int4.packed(data) if kind == schema.TensorType.INT4 else data
         return tensor
 
 

@@ -24,6 +24,8 @@ def terms(operator: Operator) -> tuple[str, list[float]]:
     if operator.name not in _TERMS:
         raise ValueError(f"no estimate for the cycles of a layer {operator.name}")
     kind, counts = _TERMS[operator.name](operator, given, made)
+    if any(tensor.dtype == "int4" for tensor in operator.inputs):
+        kind = f"{kind}, four bits"
     return kind, [float(count) for count in counts]
 
 
@@ -94,5 +96,9 @@ WEIGHTS = {
     "dense": [4.032, 200.0],
     "mean": [2.255, 43.71],
     "add": [8.299],
+    "conv, four bits": [1.44, 5.778],
+    "depthwise, stride 2, four bits": [42.36, -73.98, 552.6],
+    "pointwise, four bits": [1.129, 7.295, 3.828, 2.695, 16.67],
+    "depthwise, stride 1, four bits": [24.57, -75.38, 643.9],
 }
-"""Cycles for each of the counts of `terms`, by kind of layer."""
+"""Cycles for each of the counts of `terms`, by kind of layer, and bits of its weights if there are four."""

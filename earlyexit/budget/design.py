@@ -9,6 +9,7 @@ from earlyexit.budget.blueprint import blueprint
 from earlyexit.budget.limits import Footprint
 from earlyexit.common.markdown import bold, millions, percent, table, thousands
 from earlyexit.model.architecture import Architecture
+from earlyexit.quantization.recipe import EIGHT_BITS, WeightFormat
 from earlyexit.tflite.reader import interface, logits_and_features, operators
 
 SLACK = 128  # bytes of flash by which a trained file may differ from its blueprint
@@ -46,14 +47,14 @@ class Design:
         return [part.footprint for part in self.segments]
 
 
-def survey(architecture: Architecture, *, per_channel: bool = True) -> Design:
-    """Measure the blueprint of `architecture` and of its baseline; `per_channel`: as `blueprint` takes it.
+def survey(architecture: Architecture, weights: WeightFormat = EIGHT_BITS) -> Design:
+    """Measure the blueprint of `architecture` and of its baseline, with `weights` of this format.
 
     Raises:
         ValueError: TFLM cannot load a file, as `limits.measure_all`.
     """
-    (baseline,) = _parts(architecture.without_exits(), per_channel)
-    return Design(_parts(architecture, per_channel), baseline)
+    (baseline,) = _parts(architecture.without_exits(), weights)
+    return Design(_parts(architecture, weights), baseline)
 
 
 def markdown(design: Design) -> str:
@@ -96,8 +97,8 @@ def check(design: Design, flash_limit: int, sram_limit: int) -> None:
     limits.check(design.footprints, flash_limit, sram_limit, slack=SLACK * len(design.segments))
 
 
-def _parts(architecture: Architecture, per_channel: bool) -> list[Part]:
-    models = blueprint(architecture, per_channel=per_channel)
+def _parts(architecture: Architecture, weights: WeightFormat) -> list[Part]:
+    models = blueprint(architecture, weights)
     footprints = limits.measure_all(architecture.outputs, models)
     return list(map(_part, footprints, architecture.segment_blocks, models))
 

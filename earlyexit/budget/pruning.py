@@ -8,6 +8,7 @@ from earlyexit.budget import cycles
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.common.markdown import NOTHING, bold, millions, table, thousands
 from earlyexit.model.architecture import HEAD_STRIDES, Architecture
+from earlyexit.quantization.recipe import WeightFormat
 from earlyexit.tflite.reader import Operator, operators
 
 NETWORKS = {"baseline": "baseline", "early_exit": "early-exit network"}
@@ -24,9 +25,9 @@ def report(
     before: Mapping[str, Architecture],
     after: Mapping[str, Architecture],
     channels: Mapping[str, Mapping[str, Any]],
+    weights: WeightFormat,
     *,
     shrunk: Mapping[str, Any] | None,
-    per_channel: bool,
 ) -> dict[str, Any]:
     """Return the report on both networks, "baseline" and "early_exit".
 
@@ -34,12 +35,12 @@ def report(
         before, after: the architecture of each network before and after pruning.
         channels: for each network what the prune stage wrote: `exact`, `multiple`, and an entry for each group of
             channels that stay or go together.
+        weights: their format.
         shrunk: what the shrink stage wrote on the baseline; None without `prune.target`.
-        per_channel: as `blueprint` takes it.
     """
     given = {"baseline": shrunk, "early_exit": None}
     return {
-        name: {"shrunk": given[name], **_network(before[name], after[name], channels[name], per_channel)}
+        name: {"shrunk": given[name], **_network(before[name], after[name], channels[name], weights)}
         for name in NETWORKS
     }
 
@@ -60,9 +61,9 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def _network(
-    before: Architecture, after: Architecture, channels: Mapping[str, Any], per_channel: bool
+    before: Architecture, after: Architecture, channels: Mapping[str, Any], weights: WeightFormat
 ) -> dict[str, Any]:
-    old, new = blueprint(before, per_channel=per_channel), blueprint(after, per_channel=per_channel)
+    old, new = blueprint(before, weights), blueprint(after, weights)
     parts = zip(_parts(before, old), _parts(after, new), strict=True)
     return {
         **channels,

@@ -14,7 +14,7 @@ _BAND_BYTES = 2300  # of scratch memory for a depthwise convolution, where one r
 _PITCHES = (112, 508)  # bytes of a row of it: EE_NEAR and EE_FAR in ee_kernels.c
 _EXACT = np.dtype([("bias", "<i4"), ("multiplier", "<u4"), ("channel", "<u2"), ("shift", "i1"), ("pad", "u1")])
 _FLASH_BYTES = {"ee_window": 44, "ee_sum": 32, "ee_pool": 12}  # of the descriptions on a 32-bit target
-KERNELS: dict[type[Layer], str] = {
+_KERNELS: dict[type[Layer], str] = {
     Conv: "ee_convolution",
     Pointwise: "ee_pointwise",
     Dense: "ee_pointwise",
@@ -22,7 +22,17 @@ KERNELS: dict[type[Layer], str] = {
     Add: "ee_add",
     Mean: "ee_mean",
 }
-"""The C function that runs a layer."""
+_KERNELS4: dict[type[Layer], str] = {  # for weights of four bits
+    Conv: "ee_convolution4",
+    Pointwise: "ee_pointwise4",
+    Depthwise: "ee_depthwise4",
+}
+
+
+def kernel(layer: Layer) -> str:
+    """Return the C function that runs the layer."""
+    kernels = _KERNELS4 if isinstance(layer, Window) and layer.bits == 4 else _KERNELS
+    return kernels[type(layer)]
 
 
 def constants(layer: Layer, name: str) -> str:
@@ -45,7 +55,7 @@ def call(layer: Layer, name: str, inputs: Sequence[str], output: str, scratch: s
     arguments = [f"&{name}", *(inputs[place] for place in places(layer)), output]
     if scratch_bytes(layer):
         arguments.append(f"(uint32_t *)(void *)({scratch})")
-    return f"{KERNELS[type(layer)]}({', '.join(arguments)});"
+    return f"{kernel(layer)}({', '.join(arguments)});"
 
 
 def places(layer: Layer) -> tuple[int, ...]:
@@ -64,7 +74,8 @@ def scratch_bytes(layer: Layer) -> int:
     if not isinstance(layer, Window):
         return 0
     if isinstance(layer, Depthwise):
-        return _planes_bytes(layer, _band(layer))
+        unpacked = _depthwise_stream(layer, 8).nbytes if layer.bits == 4 else 0
+        return _planes_bytes(layer, _band(layer)) + unpacked
     groups = -(-int(layer.weights[0].size) // 4)
     # Four pixels as 16-bit numbers, and a window as bytes.
     return 32 * groups + (4 * groups if isinstance(layer, Conv) else 0)
@@ -128,11 +139,9 @@ def arrays(layer: Layer) -> dict[str, np.ndarray]:
     if not isinstance(layer, Window):
         return {}
     found = requantization.lines(layer)
-    weights = np.where(found.constant, 0, np.moveaxis(layer.weights, -1 if isinstance(layer, Depthwise) else 0, -1))
-    weights = np.moveaxis(weights, -1, 0).astype(np.int8)
-    stream = _depthwise_stream(weights, found) if isinstance(layer, Depthwise) else _paired_stream(weights, found)
+    stream = _depthwise_stream(layer, layer.bits) if isinstance(layer, Depthwise) else _paired_stream(layer)
     needed = ~found.equal
-    if not isinstance(layer, Depthwise) and len(weights) % 2:
+    if not isinstance(layer, Depthwise) and len(needed) % 2:
         needed[-1] = True
     channels = np.flatnonzero(needed)
     exact = np.zeros(len(channels), _EXACT)
@@ -141,8 +150,16 @@ def arrays(layer: Layer) -> dict[str, np.ndarray]:
     return {"weights": stream, "exact": exact}
 
 
-def _paired_stream(weights: np.ndarray, found: requantization.Lines) -> np.ndarray:
-    """Return the weights (out, ...) of a convolution and its lines as 32-bit words, in the order of ee_window."""
+def _channel_weights(layer: Window) -> np.ndarray:
+    """Return the weights, the output channels first; zeros for a channel that has one output for all inputs."""
+    constant = requantization.lines(layer).constant
+    weights = np.where(constant, 0, np.moveaxis(layer.weights, -1 if isinstance(layer, Depthwise) else 0, -1))
+    return np.moveaxis(weights, -1, 0).astype(np.int8)
+
+
+def _paired_stream(layer: Window) -> np.ndarray:
+    """Return the weights of a convolution and its lines as 32-bit words, in the order of ee_window."""
+    weights, found = _channel_weights(layer), requantization.lines(layer)
     count, depth = len(weights), int(weights[0].size)
     pairs, groups = -(-count // 2), -(-depth // 4)
     padded = np.zeros((2 * pairs, 4 * groups), np.int8)
@@ -152,20 +169,31 @@ def _paired_stream(weights: np.ndarray, found: requantization.Lines) -> np.ndarr
         [rows[..., :fours].reshape(count, -1), rows[..., fours:].reshape(count, -1)], 1
     )
     woven = padded.reshape(pairs, 2, groups, 4)[..., [0, 2, 1, 3]].transpose(0, 2, 3, 1)
+    if layer.bits == 4:
+        woven = _halves(woven[:, :, :2], woven[:, :, 2:])
     words = np.ascontiguousarray(woven).reshape(pairs, -1).view(np.uint32)
     starts, lines = (np.zeros((2 * pairs, values.shape[1]), np.uint32) for values in _line_words(found))
     starts[:count], lines[:count] = _line_words(found)
     return np.concatenate([starts.reshape(pairs, -1), words, lines.reshape(pairs, -1)], 1).ravel()
 
 
-def _depthwise_stream(weights: np.ndarray, found: requantization.Lines) -> np.ndarray:
-    """Return the weights (channels, rows, columns) of a depthwise convolution and its lines, as above."""
+def _depthwise_stream(layer: Depthwise, bits: int) -> np.ndarray:
+    """Return the weights of a depthwise convolution, of `bits`, and its lines, as above."""
+    weights, found = _channel_weights(layer), requantization.lines(layer)
     count, rows, columns = weights.shape
-    padded = np.zeros((count, rows, (columns + 4) // 4 * 4), np.int8)
-    padded[:, :, :columns] = weights
+    padded = np.zeros((count, rows + (rows % 2 if bits == 4 else 0), (columns + 4) // 4 * 4), np.int8)
+    padded[:, :rows, :columns] = weights
+    if bits == 4:
+        padded = _halves(padded[:, ::2], padded[:, 1::2])
     padded[:, 0, columns] = found.scales - requantization.SCALE
     starts, lines = _line_words(found)
     return np.concatenate([starts, padded.reshape(count, -1).view(np.uint32), lines], 1).ravel()
+
+
+def _halves(uppers: np.ndarray, lowers: np.ndarray) -> np.ndarray:
+    """Return numbers of four bits, two to a byte, int8."""
+    found: np.ndarray = uppers << 4 | lowers & 15
+    return found
 
 
 def _line_words(found: requantization.Lines) -> tuple[np.ndarray, np.ndarray]:

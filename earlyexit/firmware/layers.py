@@ -1,4 +1,4 @@
-"""Read an INT8 .tflite segment as layers with the integer parameters of their kernels."""
+"""Read a quantized .tflite segment as layers with the integer parameters of their kernels."""
 
 import math
 from collections.abc import Callable
@@ -9,13 +9,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from earlyexit.firmware import fixed_point
-from earlyexit.tflite import reader
+from earlyexit.tflite import int4, reader
 from earlyexit.tflite.reader import Operator, Tensor
 
 Shape = tuple[int, int, int]
 
 _SMALLEST_SCALE = 2.0**-100  # far below any real one; 6 divided by it is finite in single precision
 _LARGEST_SHIFT = 30  # to the left: more does not fit into 32 bits
+_WEIGHT_BITS = {"int8": 8, "int4": 4}  # by type
 _ACTIVATIONS = schema.ActivationFunctionType
 _LIMITS = {  # real values to which the activation functions clip
     _ACTIVATIONS.NONE: (None, None),
@@ -54,6 +55,7 @@ class Window(Layer):
 
     Attributes:
         weights: int8, (out, height, width, in); (height, width, channels) if depthwise.
+        bits: that a weight takes in the file and on the device: 8 or 4.
         bias: int32, for each output channel. It contains the contribution of the input's zero point, so kernels
             multiply the input as it is and pad with `in_zero_point`.
         multipliers, shifts: int32, for each output channel, as in `fixed_point.requantize`.
@@ -63,6 +65,7 @@ class Window(Layer):
     """
 
     weights: np.ndarray
+    bits: int
     bias: np.ndarray
     multipliers: np.ndarray
     shifts: np.ndarray
@@ -148,7 +151,7 @@ class LayerGraph:
 
 
 def read(model: bytes, source: str) -> LayerGraph:
-    """Return the INT8 .tflite file `model` as a segment. `source` names the file in errors.
+    """Return the .tflite file `model`, with INT8 activations, as a segment. `source` names the file in errors.
 
     Outputs are (logits,) or (logits, features), in any order; features have the greater rank.
 
@@ -374,6 +377,7 @@ class _Reader:
         self._check_shift(int(shifts.max()), f"tensor {tensor.index}")
         return {
             "weights": weights,
+            "bits": _WEIGHT_BITS[tensor.dtype],
             "bias": bias.astype(np.int32),
             "multipliers": multipliers,
             "shifts": shifts,
@@ -385,12 +389,19 @@ class _Reader:
             raise ValueError(f"{self._where}: {what}: a factor of 2^{shift} does not fit into 32 bits")
 
     def _weights(self, axis: int, rank: int) -> np.ndarray:
-        """Return the weights, which must be int8 constants without zero points, with 1 scale or 1 a channel."""
+        """Return the weights, which must be constants without zero points, with 1 scale or 1 a channel, as int8.
+
+        A fully connected layer (rank 2) of four bits is refused: TensorFlow Lite Micro runs none with a scale for each
+        channel.
+        """
         tensor = self._operator.inputs[1]
         where = f"{self._where}: tensor {tensor.index}, the weights,"
-        if tensor.dtype != "int8" or not tensor.data_bytes:
-            raise ValueError(f"{where} is {tensor.dtype} of {tensor.data_bytes} bytes, expected int8 constants")
-        if len(tensor.shape) != rank or math.prod(tensor.shape) != tensor.data_bytes:
+        known = ("int8",) if rank == 2 else tuple(_WEIGHT_BITS)
+        if tensor.dtype not in known or not tensor.data_bytes:
+            expected = f"{' or '.join(known)} constants"
+            raise ValueError(f"{where} is {tensor.dtype} of {tensor.data_bytes} bytes, expected {expected}")
+        count = math.prod(tensor.shape)
+        if len(tensor.shape) != rank or -(-count * _WEIGHT_BITS[tensor.dtype] // 8) != tensor.data_bytes:
             raise ValueError(f"{where} has shape {tensor.shape} and {tensor.data_bytes} bytes")
         record = self._record(tensor)
         if len(record.scale) not in (1, tensor.shape[axis]) or np.any(record.zeroPoint):
@@ -400,7 +411,10 @@ class _Reader:
             )
         if len(record.scale) > 1 and record.quantizedDimension != axis:
             raise ValueError(f"{where} is quantized along axis {record.quantizedDimension}, expected {axis}")
-        return np.frombuffer(self._data(tensor), np.int8).reshape(tensor.shape)
+        data = self._data(tensor)
+        if tensor.dtype == "int4":
+            return int4.unpacked(np.frombuffer(data, np.uint8), count).reshape(tensor.shape)
+        return np.frombuffer(data, np.int8).reshape(tensor.shape)
 
     def _bias(self, channels: int) -> np.ndarray:
         if len(self._operator.inputs) < 3:

@@ -19,7 +19,7 @@ from earlyexit.firmware import fixed_point
 from earlyexit.firmware.layers import Add, Depthwise, Window
 
 RECTIFIED_SHIFT = 12  # EE_RECTIFIED_SHIFT in ee_kernels.h
-SCALE = 8  # the least: activations as the upper bytes of 16-bit numbers
+SCALE = 8  # the least of weights of eight bits: activations as the upper bytes of 16-bit numbers
 _MOST_SHIFT = 20  # of layers that are not rectified
 _MORE_SCALE = 6  # of depthwise convolutions, whose weights are widened to 16 bits: 127 * 2^6 fits
 _DEEPEST = 22  # TensorFlow Lite's largest shift to the right for which 64 bits suffice below
@@ -54,6 +54,11 @@ class Lines:
     equal: np.ndarray
 
 
+def least_scale(layer: Window) -> int:
+    """Return the least scale of the layer's lines. Convolutions take weights of four bits 16 times as large."""
+    return SCALE if isinstance(layer, Depthwise) else SCALE + 8 - layer.bits
+
+
 @lru_cache(maxsize=256)
 def lines(layer: Window) -> Lines:
     """Return the lines of the layer's channels: those of the shift and offset that suit the most channels."""
@@ -61,10 +66,11 @@ def lines(layer: Window) -> Lines:
     axes = (0, 1) if isinstance(layer, Depthwise) else (1, 2, 3)
     up, down = np.maximum(wide, 0).sum(axes), np.minimum(wide, 0).sum(axes)
     lows, highs = layer.bias + 127 * down - 128 * up, layer.bias + 127 * up - 128 * down
-    scales = range(SCALE, SCALE + 1 + (_MORE_SCALE if isinstance(layer, Depthwise) else 0))
+    least = least_scale(layer)
+    scales = range(least, least + 1 + (_MORE_SCALE + 8 - layer.bits if isinstance(layer, Depthwise) else 0))
     # A multiplier has 31 bits, so the largest factor limits the shift; a few channels may be too large for it.
     rights = np.sort(-layer.shifts)
-    limits = [7 + int(rights[number]) for number in (0, len(rights) // 16)]
+    limits = [least - 1 + int(rights[number]) for number in (0, len(rights) // 16)]
     rectified = layer.zero_point == -128 and (isinstance(layer, Depthwise) or limits[1] >= RECTIFIED_SHIFT)
     if rectified:
         # One offset serves all channels; where one of them has no line for it, another offset may do.
@@ -140,12 +146,12 @@ def _line(channel: _Channel, scales: range) -> tuple[int, ...]:
     """Return a row of `Lines`: scale, start, multiplier, offset, step, constant, equal."""
     c = channel
     offset = ((2 * c.zero_point + 1) << (c.shift - 1)) + c.moved
-    nothing = (SCALE, 0, 0, offset, 0, 0, 0)
+    nothing = (scales[0], 0, 0, offset, 0, 0, 0)
     if not -(2**31) <= c.low << max(-c.right, 0) <= c.high << max(-c.right, 0) < 2**31:
         return nothing
     least, most = (_output(total, c.multiplier, c.right, c.zero_point) for total in (c.low, c.high))
     if least == most:
-        return SCALE, (least - c.zero_point) << (c.shift + 2), 2**30, offset, 0, 1, 1
+        return scales[0], (least - c.zero_point) << (c.shift + 2), 2**30, offset, 0, 1, 1
     furthest = max(abs(c.low), abs(c.high))
     if c.right > _DEEPEST or furthest * c.multiplier * 2.0 ** (c.shift - c.right - 31) + 2.0 ** (c.shift + 9) >= 2**31:
         return nothing

@@ -39,6 +39,7 @@ def card(run: Run) -> str:
         backbone=run.params["model"]["backbone"],
         exits=len(run.record["names"]) - 1,
         resolution=run.params["data"]["resolution"],
+        four_bits=run.params["ptq"]["bits"] == 4,
         data=escape(run.record["origin"]["data"], quote=False),
         generated=run.params["data"]["source"] == "embedded",
         commit=escape(run.record["origin"]["commit"], quote=False),

@@ -21,6 +21,7 @@ def deploy(
     quantizer: Quantizer,
     weights: Weights = "per_channel",
     ranges: Ranges = "extremes",
+    bits: int = 8,
 ) -> Deployment:
     """Return the float segments of a network in INT8.
 
@@ -28,13 +29,13 @@ def deploy(
         models: float .tflite segments, in order.
         architecture: of the network.
         images: calibration images, uint8 (N, H, W, 3).
-        quantizer, weights, ranges: as `quantize` takes them.
+        quantizer, weights, ranges, bits: as `quantize` takes them.
 
     Raises:
         ValueError: as `quantize`.
     """
     pixels = architecture.pixels
-    quantized = quantize(models, pixels.images(images), pixels.range, quantizer, weights, ranges)
+    quantized = quantize(models, pixels.images(images), pixels.range, quantizer, weights, ranges, bits)
     macs = [deployment.macs(model) for model in quantized]
     return Deployment(names=architecture.outputs, models=quantized, macs=macs, pixels=pixels)
 
@@ -45,8 +46,9 @@ def deploy_network(
     quantizer: Quantizer,
     weights: Weights = "per_channel",
     ranges: Ranges = "extremes",
+    bits: int = 8,
 ) -> Deployment:
     """Return `network` in INT8, without the comparison of the export stage; the arguments are those of `deploy`."""
     folded = copy.deepcopy(network).fold()
     convert.keep_biases(folded)
-    return deploy(convert.to_tflite(folded), network.architecture, images, quantizer, weights, ranges)
+    return deploy(convert.to_tflite(folded), network.architecture, images, quantizer, weights, ranges, bits)

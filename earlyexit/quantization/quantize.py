@@ -1,4 +1,4 @@
-"""Quantize segments to INT8 after training (Section II-B), by one of two quantizers."""
+"""Quantize segments after training (Section II-B), by one of two quantizers: to INT8, or with weights of four bits."""
 
 import warnings
 from collections.abc import Sequence
@@ -24,8 +24,9 @@ def quantize(
     quantizer: Quantizer,
     weights: Weights = "per_channel",
     ranges: Ranges = "extremes",
+    bits: int = 8,
 ) -> list[bytes]:
-    """Quantize the segments of one network to INT8, activations per tensor.
+    """Quantize the segments of one network to INT8, activations per tensor, or with INT4 weights.
 
     Each segment is calibrated on the float features of the segment before. Both segments give these features the same
     scale (but for the last bits) and zero point, so INT8 features pass from file to file unchanged.
@@ -38,19 +39,22 @@ def quantize(
         weights: per_channel: a scale for each channel of a layer; per_tensor: one for the layer.
         ranges: of activations. extremes: the smallest and the largest value over all images; moving_average: of each
             image's smallest and largest value, by ai-edge-quantizer's default, which depends on the order of images.
+        bits: of the weights of convolutions and depthwise convolutions. Fully connected layers have 8: TensorFlow Lite
+            Micro runs none of four bits with a scale for each channel.
 
     Raises:
         ValueError: the quantizer does not offer this choice, or gave the features different scales in two segments;
             the message names the params, or the segments.
     """
-    check_available(quantizer, weights, ranges)
+    check_available(quantizer, weights, ranges, bits)
+    recipe = _recipe(weights, bits) if quantizer == "litert" else None
     quantized = []
     samples: list[np.ndarray] = list(images[:, None])
     low, high = (np.full((1, 1, 1, 1), value, np.float32) for value in input_range)
     shared: Any = {"min": low, "max": high}
     for number, model in enumerate(models, start=1):
-        if quantizer == "litert":
-            content, shared = _litert(model, samples, shared, weights, ranges)
+        if recipe is not None:
+            content, shared = _litert(model, samples, shared, recipe, ranges)
         else:
             content = _tensorflow(model, tqdm(samples, desc=f"calibrate segment {number}", unit="image", mininterval=1))
         quantized.append(compact(content))
@@ -60,22 +64,40 @@ def quantize(
     return quantized
 
 
-def _litert(model: bytes, samples: Any, input_range: Any, weights: Weights, ranges: Ranges) -> tuple[bytes, Any]:
-    """Return one segment in INT8, and the range of its features, which is the `input_range` of the next segment."""
-    from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
-    from ai_edge_quantizer.utils import qsv_utils
+def _recipe(weights: Weights, bits: int) -> Any:
+    """Return ai-edge-quantizer's manager of the recipe: INT8 everywhere, then the weights of convolutions at `bits`."""
+    from ai_edge_quantizer import qtyping, recipe_manager
 
     kinds = qtyping.QuantGranularity
-    granularity = {"per_channel": kinds.CHANNELWISE, "per_tensor": kinds.TENSORWISE}
-    update = {"extremes": qsv_utils.min_max_update, "moving_average": qsv_utils.moving_average_update}
+    granularity = {"per_channel": kinds.CHANNELWISE, "per_tensor": kinds.TENSORWISE}[weights]
     manager = recipe_manager.RecipeManager()
     manager.add_static_config(
         regex=".*",
         operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
         activation_num_bits=8,
         weight_num_bits=8,
-        weight_granularity=granularity[weights],
+        weight_granularity=granularity,
     )
+    if bits == 8:
+        return manager
+    config = qtyping.OpQuantizationConfig(
+        activation_tensor_config=qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False),
+        weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=bits, symmetric=True, granularity=granularity),
+        compute_precision=qtyping.ComputePrecision.INTEGER,
+        explicit_dequantize=False,
+        skip_checks=True,  # the quantizer's list of what runs lacks such layers, and it would leave them in float
+    )
+    for operation in (qtyping.TFLOperationName.CONV_2D, qtyping.TFLOperationName.DEPTHWISE_CONV_2D):
+        manager.add_quantization_config(".*", operation, config)
+    return manager
+
+
+def _litert(model: bytes, samples: Any, input_range: Any, manager: Any, ranges: Ranges) -> tuple[bytes, Any]:
+    """Return one segment quantized, and the range of its features, which is the `input_range` of the next segment."""
+    from ai_edge_quantizer import calibrator, quantizer
+    from ai_edge_quantizer.utils import qsv_utils
+
+    update = {"extremes": qsv_utils.min_max_update, "moving_average": qsv_utils.moving_average_update}
     signature_input, taken, given = _names(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about an interpreter that keeps all tensors, which a calibrator needs

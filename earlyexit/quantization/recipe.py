@@ -1,5 +1,6 @@
-"""What can be chosen about INT8 quantization. Imports no quantizer: every stage reads params.yaml."""
+"""What can be chosen about quantization. Imports no quantizer: every stage reads params.yaml."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 Quantizer = Literal["litert", "tensorflow"]
@@ -7,8 +8,25 @@ Weights = Literal["per_channel", "per_tensor"]
 Ranges = Literal["extremes", "moving_average"]
 
 
-def check_available(quantizer: Quantizer, weights: Weights, ranges: Ranges) -> None:
-    """Check that the quantizer offers this choice of weights and ranges.
+@dataclass(frozen=True)
+class WeightFormat:
+    """How the weights of a network are stored.
+
+    Attributes:
+        per_channel: each channel of a layer has a scale of its own; else the layer has one scale.
+        bits: of a weight of a convolution or a depthwise convolution. Fully connected layers always have 8.
+    """
+
+    per_channel: bool = True
+    bits: int = 8
+
+
+EIGHT_BITS = WeightFormat()
+"""The format of an INT8 network with a scale for each channel."""
+
+
+def check_available(quantizer: Quantizer, weights: Weights, ranges: Ranges, bits: int = 8) -> None:
+    """Check that the quantizer offers this choice of weights, ranges and bits.
 
     Raises:
         ValueError: it does not; the message names the params.
@@ -25,4 +43,9 @@ def check_available(quantizer: Quantizer, weights: Weights, ranges: Ranges) -> N
         raise ValueError(
             "ptq.ranges: moving_average, but ptq.quantizer is tensorflow, whose calibrator only takes extremes; give "
             "extremes, or ptq.quantizer: litert"
+        )
+    if bits != 8:
+        raise ValueError(
+            f"ptq.bits: {bits}, but ptq.quantizer is tensorflow, whose calibrator only gives weights of 8 bits; give "
+            "8, or ptq.quantizer: litert"
         )

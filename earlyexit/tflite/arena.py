@@ -40,7 +40,7 @@ class Arena:
 
 @dataclass(frozen=True)
 class Peak:
-    """The operator at which the most activation bytes are alive: its number, name, and activation shapes."""
+    """The operator at which the most bytes are alive in the head: its number, name, and activation shapes."""
 
     index: int
     name: str
@@ -92,7 +92,8 @@ def peak(model: bytes) -> Peak:
     """Return the operator at which the .tflite file `model` needs most activation memory.
 
     A tensor is alive from the operator that writes it to the last operator that reads it; an input of the model from
-    the start, an output to the end. The bytes are a lower bound of the arena's head. TFLM's planner mostly meets it.
+    the start, an output to the end. An operator with weights of four bits has them unpacked to eight in the arena. The
+    bytes are a lower bound of the arena's head. TFLM's planner mostly meets it.
 
     Raises:
         ValueError: as `measure`, or a tensor has a type without a size in bytes.
@@ -113,6 +114,8 @@ def peak(model: bytes) -> Peak:
     for tensor, begin in first.items():
         for step in range(begin, last.get(tensor, begin) + 1):
             alive[step] += _arena_bytes(tensor)
+    for step, operator in enumerate(operators):
+        alive[step] += sum(_aligned(math.prod(tensor.shape)) for tensor in operator.inputs if tensor.dtype == "int4")
     index = max(range(len(operators)), key=alive.__getitem__)
     top = operators[index]
     shapes = [tuple(tensor.shape for tensor in end) for end in (top.activations, top.outputs)]
@@ -170,6 +173,10 @@ def _arena_bytes(tensor: reader.Tensor) -> int:
         size = math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
     except TypeError as error:
         raise ValueError(f"tensor {tensor.index} is of type {tensor.dtype}, which has no size in bytes") from error
+    return _aligned(size)
+
+
+def _aligned(size: int) -> int:
     return math.ceil(size / _ALIGNMENT) * _ALIGNMENT
 
 

@@ -13,6 +13,7 @@ from earlyexit.model import checkpoint
 from earlyexit.model.architecture import HEAD_STRIDES, Architecture, Head, MobileNetV1Table, MobileNetV2Table
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.quantization import convert
+from earlyexit.quantization.recipe import EIGHT_BITS, WeightFormat, Weights
 from earlyexit.task import CLASSES
 from earlyexit.tflite import arena
 from earlyexit.tflite.compact import compact
@@ -53,8 +54,8 @@ def structure(model: bytes) -> Any:
     return whole, ends, wiring, [operator(entry) for entry in graph.operators]
 
 
-def assert_same_cost(architecture: Architecture, models: list[bytes], *, per_channel: bool = True) -> None:
-    drawn = blueprint(architecture, per_channel=per_channel)
+def assert_same_cost(architecture: Architecture, models: list[bytes], weights: WeightFormat = EIGHT_BITS) -> None:
+    drawn = blueprint(architecture, weights)
     assert len(drawn) == len(models)
     for mine, real in zip(drawn, models, strict=True):
         assert structure(mine) == structure(real)
@@ -78,7 +79,13 @@ def test_costs_what_the_deployed_network_costs(exported: Exported, deployed: Dep
 
 
 def test_costs_what_the_network_with_weights_per_tensor_costs(exported: Exported, per_tensor: Deployment) -> None:
-    assert_same_cost(exported.network.architecture, per_tensor.models, per_channel=False)
+    assert_same_cost(exported.network.architecture, per_tensor.models, WeightFormat(per_channel=False))
+
+
+@pytest.mark.parametrize("weights", ["per_channel", "per_tensor"])
+def test_costs_what_the_network_of_four_bits_costs(exported: Exported, weights: Weights) -> None:
+    models = deploy(exported, "litert", weights, bits=4).models
+    assert_same_cost(exported.network.architecture, models, WeightFormat(weights == "per_channel", bits=4))
 
 
 def with_strided_heads() -> Architecture:

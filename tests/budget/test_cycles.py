@@ -4,17 +4,18 @@ from earlyexit.budget import cycles
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.emulation import emulate, report
 from earlyexit.params import load
+from earlyexit.quantization.recipe import WeightFormat
 from earlyexit.tflite.deployment import Deployment
 from earlyexit.tflite.reader import Operator, Tensor, operators
 from tests import ROOT, tiny_network
 
 
-@pytest.mark.parametrize("head", ["separable", "strided"])
-def test_the_estimate_is_close_to_what_the_emulator_counts(head: str) -> None:
+@pytest.mark.parametrize(("head", "bits"), [("separable", 8), ("separable", 4), ("strided", 8)])
+def test_the_estimate_is_close_to_what_the_emulator_counts(head: str, bits: int) -> None:
     params = load(ROOT / "params.yaml")
     given = params.given().model_copy(update={"head": head})
     architecture = params.baseline_architecture().with_exits(given, params.exits.channels)
-    models = blueprint(architecture)
+    models = blueprint(architecture, WeightFormat(bits=bits))
     network = Deployment(architecture.outputs, models, [0] * len(models), architecture.pixels)
     emulated = emulate.emulate(network, network.quantize(tiny_network.images(1, architecture.resolution)))
     layers = [layer for model in models for layer in operators(model)]

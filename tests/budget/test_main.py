@@ -8,6 +8,7 @@ from earlyexit.budget import limits
 from earlyexit.budget.__main__ import main
 from earlyexit.budget.design import markdown, survey
 from earlyexit.params import Params, load, overridden
+from earlyexit.quantization.recipe import WeightFormat
 from tests import ROOT
 
 
@@ -57,6 +58,7 @@ def test_the_last_of_two_overrides_counts(params: Params) -> None:
         ("exits.mobilenet_v2=[block1", r"exits\.mobilenet_v2: not valid YAML"),
         ("exits.mobilenet_v2=[block3,block1,block5]", r"exits\.mobilenet_v2: .* must ascend"),
         ("exits.mobilenet_v2=[block1,block2,block99]", r"exits\.mobilenet_v2: no 'block99'"),
+        ("ptq.bits=6", r"ptq\.bits: Input should be a multiple of 4 \(got 6\)"),
         ("model.mobilenet_v2.blocks=[[1, 2, 3]]", r"model\.mobilenet_v2\.blocks\.0\.3: missing"),
     ],
 )
@@ -64,6 +66,14 @@ def test_a_wrong_override_is_named_in_one_line(override: str, message: str) -> N
     with pytest.raises(SystemExit, match=f"^{message}") as caught:
         main([override], ROOT / "params.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_four_bits_take_less_flash(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["ptq.bits=4"], ROOT / "params.yaml")
+    printed = capsys.readouterr().out
+    design = survey(params.architecture(), WeightFormat(bits=4))
+    assert printed.startswith(markdown(design))
+    assert limits.flash(design.footprints) < 0.7 * limits.flash(survey(params.architecture()).footprints)
 
 
 def test_missing_params_are_named(tmp_path: Path) -> None:

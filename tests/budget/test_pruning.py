@@ -12,6 +12,7 @@ from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.exact import prune
 from earlyexit.pruning.layers import layers, widths
 from earlyexit.pruning.slicing import sliced_architecture
+from earlyexit.quantization.recipe import EIGHT_BITS
 from earlyexit.tflite import deployment
 from earlyexit.tflite.reader import operators
 from tests import tiny_network
@@ -35,7 +36,7 @@ def report(*groups: str, multiple: int = 4) -> dict[str, Any]:
     }
     before = {"baseline": plain, "early_exit": network.architecture}
     after = {"baseline": plain, "early_exit": smaller.architecture}
-    return pruning.report(before, after, channels, shrunk=None, per_channel=True)
+    return pruning.report(before, after, channels, EIGHT_BITS, shrunk=None)
 
 
 def test_the_parts_sum_up_to_what_the_design_says() -> None:
@@ -89,7 +90,7 @@ def test_a_baseline_that_was_shrunk_gets_its_table() -> None:
     shrunk = {"target": 0.7, "cost": "cycles", "importance": "taylor", "channels": 132, "removed": 8, "left": 0.6912}
     networks = {"baseline": whole, "early_exit": whole}
     report = pruning.report(
-        networks, {**networks, "baseline": after}, dict.fromkeys(networks, channels), shrunk=shrunk, per_channel=True
+        networks, {**networks, "baseline": after}, dict.fromkeys(networks, channels), EIGHT_BITS, shrunk=shrunk
     )
     assert pruning.changed(report["baseline"]) and not pruning.changed(report["early_exit"])
     text = pruning.markdown(report)

@@ -29,6 +29,17 @@ def found(early_exit: Emulated, whole: Emulated) -> dict[str, Any]:
     return report.report(early_exit, whole, 100)
 
 
+def test_weights_of_four_bits_take_less_flash_and_few_more_cycles(four_bits: Deployment, early_exit: Emulated) -> None:
+    """Every logit and feature is compared with TFLM's and LiteRT's."""
+    found = emulate.emulate(four_bits, four_bits.quantize(tiny_network.images(3, seed=8)), MEMORY)
+    assert found.trace.cycles.sum() <= 1.15 * early_exit.trace.cycles.sum()
+    four, eight = (report.memory(one)["flash"]["network_constants"] for one in (found, early_exit))
+    assert four < 0.85 * eight  # of so small a network much is starts and multipliers
+    rows = report.layer_costs(found)
+    assert [row["layer"] for row in rows] == [row["layer"] for row in report.layer_costs(early_exit)]
+    assert all(row["cycles"] > 0 for row in rows)
+
+
 def test_segments_add_up(found: dict[str, Any], early_exit: Emulated) -> None:
     segments = list(found["segments"].values())
     assert list(found["segments"]) == early_exit.network.names

@@ -28,7 +28,7 @@ static void run_window(const int32_t *head, int8_t *arena) {
         (uint8_t)f[19], (uint16_t)f[20], (uint16_t)f[21],
     };
     void (*const kernels[])(const ee_window *, const int8_t *, int8_t *, uint32_t *) = {
-        ee_convolution, ee_pointwise, ee_depthwise};
+        ee_convolution, ee_pointwise, ee_depthwise, ee_convolution4, ee_pointwise4, ee_depthwise4};
     kernels[head[0]](&layer, arena + head[2], arena + head[4], scratch);
     free(f), free(weights), free(exact), free(scratch);
 }
@@ -57,9 +57,9 @@ int main(void) {
     int32_t head[7];
     while (fread(head, sizeof head, 1, stdin) == 1) {
         int8_t *arena = received((size_t)head[1]);
-        if (head[0] <= 2) {
+        if (head[0] <= 5) {
             run_window(head, arena);
-        } else if (head[0] == 3) {
+        } else if (head[0] == 6) {
             run_sum(head, arena);
         } else {
             run_pool(head, arena);

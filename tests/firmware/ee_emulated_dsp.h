@@ -72,7 +72,7 @@ static inline uint32_t ee_word(const int8_t *bytes) {
     return word;
 }
 
-static inline void ee_quad_any(const ee_quad *quad, int rectified) {
+static inline void ee_quad_any(const ee_quad *quad, int rectified, int bits) {
     const int8_t *at = quad->weights;
     for (int8_t *output = quad->output; output != quad->end; output += 2) {
         int32_t sums[2][4];
@@ -80,9 +80,13 @@ static inline void ee_quad_any(const ee_quad *quad, int rectified) {
             sums[i / 4][i % 4] = (int32_t)ee_word(at + i / 4 * 4);
         }
         at += 8;
-        for (const uint32_t *block = quad->block; block < quad->block_end; block += 4, at += 4) {
+        int upper = 1; /* of four bits: a word serves two steps */
+        for (const uint32_t *block = quad->block; block < quad->block_end; block += 4, upper = !upper) {
+            const uint32_t word = ee_word(at);
+            const uint32_t bytes = bits == 8 ? word : (upper ? word : word << 4) & 0xF0F0F0F0u;
+            at += bits == 8 || !upper ? 4 : 0;
             for (int i = 0; i < 8; i++) {
-                const uint32_t weights = i < 4 ? ee_even(ee_word(at)) : ee_odd(ee_word(at));
+                const uint32_t weights = i < 4 ? ee_even(bytes) : ee_odd(bytes);
                 sums[i / 4][i % 4] = ee_mac(block[i % 4], weights, sums[i / 4][i % 4]);
             }
         }
@@ -99,11 +103,19 @@ static inline void ee_quad_any(const ee_quad *quad, int rectified) {
 }
 
 static inline void ee_quad_rectified(const ee_quad *quad) {
-    ee_quad_any(quad, 1);
+    ee_quad_any(quad, 1, 8);
 }
 
 static inline void ee_quad_signed(const ee_quad *quad) {
-    ee_quad_any(quad, 0);
+    ee_quad_any(quad, 0, 8);
+}
+
+static inline void ee_quad4_rectified(const ee_quad *quad) {
+    ee_quad_any(quad, 1, 4);
+}
+
+static inline void ee_quad4_signed(const ee_quad *quad) {
+    ee_quad_any(quad, 0, 4);
 }
 
 /* `two`: outputs in pairs; `odd`: one more. */

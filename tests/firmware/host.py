@@ -14,7 +14,7 @@ import numpy as np
 
 from earlyexit import firmware
 from earlyexit.firmware import emit
-from earlyexit.firmware.layers import Add, Conv, Dense, Depthwise, Layer, Pointwise, Window
+from earlyexit.firmware.layers import Layer, Window
 
 KERNELS = Path(firmware.__file__).with_name("kernels")
 HERE = Path(__file__).parent
@@ -26,7 +26,8 @@ COMPILERS = {
 }
 DEFAULT = "gcc" if shutil.which("gcc") else "clang"
 
-_NUMBERS = {Conv: 0, Pointwise: 1, Dense: 1, Depthwise: 2, Add: 3}
+_WINDOWS = ("ee_convolution", "ee_pointwise", "ee_depthwise")
+_KERNELS = (*_WINDOWS, *(f"{name}4" for name in _WINDOWS), "ee_add", "ee_mean")  # by their numbers in ee_driver.c
 _NUMBER = re.compile(r"-?\d+")
 
 
@@ -94,7 +95,7 @@ class Driver:
         _, fields = emit.description(layer, "")
         values = list(fields.values())[len(arrays) :]
         numbers = [int(number) & 0xFFFFFFFF for value in values for number in _NUMBER.findall(str(value))]
-        head = [_NUMBERS.get(type(layer), 4), arena.size, inputs[0], inputs[-1], output, scratch]
+        head = [_KERNELS.index(emit.kernel(layer)), arena.size, inputs[0], inputs[-1], output, scratch]
         weights = arrays[0].size if arrays else 0
         message = struct.pack("<7i", *head, 4 * weights) + arena.tobytes() + struct.pack(f"<{len(numbers)}I", *numbers)
         pipe_in, pipe_out = self._process.stdin, self._process.stdout

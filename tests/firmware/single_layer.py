@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from earlyexit.tflite import int4
 from earlyexit.tflite.compact import pack
 
 ACTIVATIONS = schema.ActivationFunctionType
@@ -29,9 +30,10 @@ def window(
     stride: Sequence[int] = (1, 1),
     same: bool = True,
     function: int = ACTIVATIONS.NONE,
+    bits: int = 8,
     **options: Any,
 ) -> bytes:
-    """`weights` in the order of the file; `kind` is the operator, which reads the activation `x`."""
+    """`weights` in the order of the file, of `bits`; `kind` is the operator, which reads the activation `x`."""
     common = {
         "padding": schema.Padding.SAME if same else schema.Padding.VALID,
         "strideH": stride[0],
@@ -53,7 +55,9 @@ def window(
         else:
             made = schema.DepthwiseConv2DOptionsT(**({"depthMultiplier": 1} | common | options))
     axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
-    constants = [(_tensor(weights.shape, schema.TensorType.INT8, scales, 0, axis), weights)]
+    kind_of_weights = {8: schema.TensorType.INT8, 4: schema.TensorType.INT4}[bits]
+    stored = weights if bits == 8 else int4.packed(weights)
+    constants = [(_tensor(weights.shape, kind_of_weights, scales, 0, axis), stored)]
     if bias is not None:
         in_scale = np.float32(x.quantization.scale[0])
         products = [float(in_scale * np.float32(scale)) for scale in scales]

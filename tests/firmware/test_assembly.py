@@ -59,15 +59,16 @@ SHAPES = {  # kernel size, stride, height, width, inputs, outputs
 }
 
 
-def models(kind: str, zero_point: int) -> list[bytes]:
+def models(kind: str, zero_point: int, bits: int) -> list[bytes]:
+    top = 2 ** (bits - 1) - 1
     rng = np.random.default_rng(zero_point + 128)
     found = []
     for kernel, stride, height, width, inputs, outputs in SHAPES[kind]:
         depthwise = kind == "depthwise"
         shape = (1, kernel, kernel, outputs) if depthwise else (outputs, kernel, kernel, inputs)
-        weights = rng.integers(-127, 128, shape, np.int8)
+        weights = rng.integers(-top, top + 1, shape, np.int8)
         depth = weights.size // outputs
-        factors = 2.0 ** (-7 - np.log2(depth) / 2 + rng.uniform(-1.5, 1.5, outputs))
+        factors = 2.0 ** (1 - bits - np.log2(depth) / 2 + rng.uniform(-1.5, 1.5, outputs))
         factors[0] *= rng.choice([1, 2.0**7])  # now and then one that no line serves, or that needs more bits
         model = single_layer.window(
             "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
@@ -78,15 +79,17 @@ def models(kind: str, zero_point: int) -> list[bytes]:
             (0.02, zero_point),
             stride=(stride, stride),
             function=ACTIVATIONS.RELU if zero_point == -128 else ACTIVATIONS.NONE,
+            bits=bits,
         )
         found.append(model)
     return found
 
 
+@pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("zero_point", [-128, 7])
 @pytest.mark.parametrize("kind", list(SHAPES))
-def test_assembly_equals_tflm(kind: str, zero_point: int) -> None:
-    made = models(kind, zero_point)
+def test_assembly_equals_tflm(kind: str, zero_point: int, bits: int) -> None:
+    made = models(kind, zero_point, bits)
     read: list[Layer] = [layers.read(model, "layer").layers[0] for model in made]
     text = ['#include <stddef.h>\n#include <stdint.h>\n#include "ee_kernels.h"\n']
     for number, layer in enumerate(read):

@@ -85,16 +85,18 @@ def test_segments_in_c_equal_litert_and_tflm(tmp_path: Path, family: Family, com
 
 
 @pytest.mark.parametrize("dsp", [True, False])
-def test_weights_of_one_scale_a_tensor_in_c_equal_litert_and_tflm(
-    tmp_path: Path, per_tensor: Deployment, exported: Exported, dsp: bool
+@pytest.mark.parametrize("weights", ["per_tensor", "four_bits"])
+def test_other_weights_in_c_equal_litert_and_tflm(
+    tmp_path: Path, exported: Exported, request: pytest.FixtureRequest, weights: str, dsp: bool
 ) -> None:
+    network: Deployment = request.getfixturevalue(weights)
     source = tmp_path / "program.c"
-    source.write_text(program(per_tensor.models))
+    source.write_text(program(network.models))
     defines = ["EE_EMULATE_DSP"] if dsp else []
     built = build([KERNELS / "ee_kernels.c", source], tmp_path / "program", defines=defines)
-    images = per_tensor.quantize(exported.images[:4])
+    images = network.quantize(exported.images[:4])
     result = subprocess.run([built], input=images.tobytes(), capture_output=True, check=True)
-    assert result.stdout == b"".join(expected(per_tensor.models, image) for image in images)
+    assert result.stdout == b"".join(expected(network.models, image) for image in images)
 
 
 def test_constants_are_deterministic_and_fit_the_page() -> None:
@@ -119,6 +121,21 @@ def test_flash_is_weights_and_two_or_four_words_a_channel() -> None:
     )
     (read,) = layers.read(pointwise, "pointwise").layers
     assert emit.flash_bytes(read) == 44 + (8 + 8) * 6
+
+
+def test_flash_of_weights_of_four_bits_is_half() -> None:
+    layer = depthwise(3, 5, channels=7, bits=4)  # two of the three rows of a channel share a word
+    assert emit.flash_bytes(layer) == 44 + (8 + 16) * 7
+    x = single_layer.activation((3, 3, 5), (0.1, 0))
+    weights = np.ones((6, 1, 1, 5), np.int8)
+    (read,) = layers.read(single_layer.window("CONV_2D", x, weights, [0.01] * 6, None, (0.1, -128), bits=4), "x").layers
+    assert emit.flash_bytes(read) == 44 + (4 + 8) * 6
+
+
+def test_depthwise_weights_of_four_bits_are_unpacked_to_scratch_memory() -> None:
+    four, eight = depthwise(6, 6, zero_point=-128, bits=4), depthwise(6, 6, zero_point=-128)
+    words = 1 + 3 + 1  # start, rows, multiplier
+    assert emit.scratch_bytes(four) == emit.scratch_bytes(eight) + 4 * words * 4
 
 
 def test_descriptions_have_the_size_that_flash_counts(tmp_path: Path) -> None:
@@ -179,7 +196,7 @@ def test_leads() -> None:
     assert emit.leads(depthwise(5, 5)) == {0: 0}
 
 
-def depthwise(height: int, width: int, channels: int = 4, zero_point: int = 0) -> Layer:
+def depthwise(height: int, width: int, channels: int = 4, zero_point: int = 0, bits: int = 8) -> Layer:
     model = single_layer.window(
         "DEPTHWISE_CONV_2D",
         single_layer.activation((height, width, channels), (0.1, 0)),
@@ -187,6 +204,7 @@ def depthwise(height: int, width: int, channels: int = 4, zero_point: int = 0) -
         [0.1] * channels,
         None,
         (0.1, zero_point),
+        bits=bits,
     )
     (layer,) = layers.read(model, "depthwise").layers
     assert isinstance(layer, Depthwise)

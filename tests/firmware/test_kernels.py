@@ -39,8 +39,9 @@ class Case:
 
 
 @st.composite
-def windows(draw: st.DrawFn, kind: str) -> Case:
+def windows(draw: st.DrawFn, kind: str, bits: int = 8) -> Case:
     """A single layer with weights, and inputs: ordinary, extreme in scale, or saturating."""
+    top = 2 ** (bits - 1) - 1
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     stride = draw(st.sampled_from([(1, 1), (2, 2), (1, 2), (3, 2)])) if kind != "pointwise" else (1, 1)
     kernel = (
@@ -53,9 +54,12 @@ def windows(draw: st.DrawFn, kind: str) -> Case:
     in_shape = (height, width, inputs) if kind != "dense" else (inputs,)
     shape = {"dense": (outputs, inputs), "depthwise": (1, *kernel, inputs)}.get(kind, (outputs, *kernel, inputs))
 
-    weights = rng.integers(-127, 128, shape, np.int8)
+    weights = rng.integers(-top, top + 1, shape, np.int8)
     if draw(st.integers(0, 5)) == 0:
-        weights = np.sign(weights).astype(np.int8) * np.int8(127)
+        weights = np.sign(weights).astype(np.int8) * np.int8(top)
+    if bits == 4 and draw(st.booleans()):
+        # The quantizer gives no -8, but a file may hold it.
+        weights = np.where(rng.random(shape) < 0.1, np.int8(-8), weights)
     # Nearly all of 32 bits, less what the weights can add: more than the DSP code's arithmetic has room for.
     largest = draw(st.sampled_from([3000, 3000, 3000, 2**31 - 1 - 2**24]))
     values = rng.integers(-3000, 3000, outputs) if largest == 3000 else rng.choice([-largest, largest], outputs)
@@ -67,7 +71,7 @@ def windows(draw: st.DrawFn, kind: str) -> Case:
     in_scale, out_scale = (float(np.float32(rng.uniform(0.005, 0.2))) for _ in range(2))
     depth = weights.size // outputs
     # Ordinary factors bring sums into the range of the output; others make nothing or extremes of them.
-    ordinary = st.just(-7 - np.log2(depth) / 2)
+    ordinary = st.just(1 - bits - np.log2(depth) / 2)
     middle = draw(st.one_of(ordinary, st.integers(-36, 5)) if largest == 3000 else st.integers(-25, -19))
     factors = 2.0 ** (middle + rng.uniform(-1.5, 1.5, outputs))
     per_channel = kind == "dense" or draw(st.integers(0, 5)) > 0
@@ -85,6 +89,7 @@ def windows(draw: st.DrawFn, kind: str) -> Case:
         stride=stride,
         same=same,
         function=function,
+        bits=bits,
     )
     images = rng.integers(-128, 128, (3, *in_shape), np.int8)
     images[1] = np.where(images[1] < 0, -128, 127)
@@ -107,10 +112,11 @@ def check(drivers: list[Driver], case: Case, *, litert: bool = True) -> None:
         assert np.array_equal(np.reshape(found, expected.shape), expected)
 
 
+@pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("kind", ["conv", "pointwise", "depthwise"])
-def test_window_equals_tflm_and_litert(drivers: list[Driver], kind: str) -> None:
+def test_window_equals_tflm_and_litert(drivers: list[Driver], kind: str, bits: int) -> None:
     @EXAMPLES
-    @given(windows(kind))
+    @given(windows(kind, bits))
     def compare(case: Case) -> None:
         check(drivers, case)
 
@@ -191,10 +197,12 @@ def test_add_equals_tflm_and_litert(
         assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("kind", ["conv", "pointwise", "depthwise", "dense"])
-def test_output_that_leads_enough_may_overlap_the_input(drivers: list[Driver], kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "bits"), [("dense", 8), *((kind, bits) for kind in ("conv", "pointwise", "depthwise") for bits in (8, 4))]
+)
+def test_output_that_leads_enough_may_overlap_the_input(drivers: list[Driver], kind: str, bits: int) -> None:
     @EXAMPLES
-    @given(windows(kind), st.integers(0, 60))
+    @given(windows(kind, bits), st.integers(0, 60))
     def compare(case: Case, more: int) -> None:
         (layer,) = layers.read(case.model, "case.tflite").layers
         for lead in (emit.leads(layer)[0], emit.leads(layer)[0] + more):

@@ -102,6 +102,23 @@ def test_padding(
     assert (layer.padding, layer.out_shape) == (padding, out_shape)
 
 
+@pytest.mark.parametrize(("kind", "shape"), [("CONV_2D", (3, 3, 3, 3)), ("DEPTHWISE_CONV_2D", (1, 3, 3, 5))])
+def test_reads_weights_of_four_bits(kind: str, shape: tuple[int, ...]) -> None:
+    """An odd number of them, so that the last has a byte to itself."""
+    weights = np.random.default_rng(0).integers(-8, 8, shape, np.int8)
+    channels = shape[3] if kind == "DEPTHWISE_CONV_2D" else shape[0]
+    changes = {
+        "x": single_layer.activation((5, 6, shape[3]), (0.5, 3)),
+        "weights": weights,
+        "scales": [0.1] * channels,
+        "bias": np.zeros(channels, np.int32),
+    }
+    layer = layer_of(kind, **changes, bits=4)
+    assert layer.bits == 4
+    assert np.array_equal(layer.weights.ravel(), weights.ravel())
+    assert layer_of(kind, **changes).bits == 8
+
+
 def float_model() -> bytes:
     network = Network(8)
     return network.finish(network.conv(network.input, 4))
@@ -130,6 +147,10 @@ def custom_model() -> bytes:
         (
             model_of("CONV_2D", x=single_layer.activation(SHAPE, (0.5, 3), kind=single_layer.INT16)),
             "tensor 0 is int16, quantized, expected an int8 activation",
+        ),
+        (
+            model_of("FULLY_CONNECTED", bits=4),
+            "FULLY_CONNECTED: tensor 1, the weights, is int4 of 180 bytes, expected int8 constants",
         ),
         (model_of("FULLY_CONNECTED", weightsFormat=1), "FULLY_CONNECTED: weights format 1"),
         (

@@ -12,19 +12,27 @@ from tests.firmware.single_layer import ACTIVATIONS
 
 
 def window(
-    rng: np.random.Generator, zero_point: int, factors: np.ndarray, *, depthwise: bool = False, depth: int = 9
+    rng: np.random.Generator,
+    zero_point: int,
+    factors: np.ndarray,
+    *,
+    depthwise: bool = False,
+    depth: int = 9,
+    bits: int = 8,
 ) -> Window:
     """A layer whose channels bring their sums to outputs by `factors`."""
+    top = 2 ** (bits - 1) - 1
     channels = len(factors)
     shape = (1, 3, 3, channels) if depthwise else (channels, 1, 1, depth)
     model = single_layer.window(
         "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
         single_layer.activation((3, 3, channels if depthwise else depth), (0.02, 5)),
-        rng.integers(-127, 128, shape, np.int8),
+        rng.integers(-top, top + 1, shape, np.int8),
         (factors * 0.03 / 0.02).tolist(),
         rng.integers(-5000, 5000, channels).astype(np.int32),
         (0.03, zero_point),
         function=ACTIVATIONS.RELU if zero_point == -128 else ACTIVATIONS.NONE,
+        bits=bits,
     )
     (layer,) = layers.read(model, "layer").layers
     assert isinstance(layer, Window)
@@ -72,6 +80,15 @@ def test_lines_give_the_bytes_of_tensorflow_lite(zero_point: int, depthwise: boo
     rng = np.random.default_rng(zero_point + 128)
     factors = 2.0 ** rng.uniform(-10, -6.5, 64)
     assert check(window(rng, zero_point, factors, depthwise=depthwise)) <= 1
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("zero_point", [-128, -3, 40])
+def test_lines_of_four_bits_give_the_bytes_of_tensorflow_lite(zero_point: int, depthwise: bool) -> None:
+    rng = np.random.default_rng(zero_point + 128)
+    layer = window(rng, zero_point, 2.0 ** rng.uniform(-6, -2.5, 64), depthwise=depthwise, bits=4)
+    assert check(layer) <= 1
+    assert requantization.lines(layer).scales.min() >= (8 if depthwise else 12)
 
 
 def test_factors_that_no_line_serves_are_left_to_the_exact_arithmetic() -> None:

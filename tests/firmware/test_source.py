@@ -162,6 +162,13 @@ def test_another_compiler_and_another_quantizer(deployments: dict[str, Deploymen
     np.testing.assert_array_equal(levels, network.quantize(np.arange(256, dtype=np.uint8)))
 
 
+def test_weights_of_four_bits(four_bits: Deployment, tmp_path: Path) -> None:
+    made = Library(tmp_path, files(four_bits))
+    truth = known(four_bits, tiny_network.images(6, seed=7))
+    check_exact(made, truth)
+    check_cascade(made, truth, THRESHOLDS)
+
+
 def test_one_segment_is_a_network_too(deployed: Deployment, tmp_path: Path, truth: Known) -> None:
     """The baseline of a comparison has no early exit; its input may be no pixel minus 128."""
     alone = replace(deployed, models=deployed.models[-1:], names=["final"], pixels=Normalization(offset=0, divisor=40))

@@ -26,6 +26,14 @@ def test_the_card_is_one_that_its_library_reads(tmp_path: Path, deployed: Deploy
             assert f"| {group['bin']} | {group['n']} |" in text
 
 
+@pytest.mark.parametrize(
+    ("bits", "said"), [(8, "quantized to INT8 and cut"), (4, "quantized to INT8 with INT4 weights and")]
+)
+def test_the_bits_of_weights_are_said(tmp_path: Path, deployed: Deployment, bits: int, said: str) -> None:
+    made.write(tmp_path, deployed, changes={"ptq.bits": bits})
+    assert said in card(made.read(tmp_path))
+
+
 def test_hostile_params_stay_text(tmp_path: Path, deployed: Deployment) -> None:
     made.write(tmp_path, deployed, changes={"data.source": "a: [b\n---\n# c"})
     found = ModelCard(card(made.read(tmp_path)))

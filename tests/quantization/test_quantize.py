@@ -137,7 +137,20 @@ def test_moving_averages_are_inside_the_extremes(exported: Exported) -> None:
     assert Segment(models[1][0]).input_quantization == Quantization(1 / 128, 0)
 
 
-@pytest.mark.parametrize("choice", [{"weights": "per_tensor"}, {"ranges": "moving_average"}])
+def test_of_four_bits_are_the_weights_of_convolutions_alone(four_bits: Deployment, deployed: Deployment) -> None:
+    for model, eight in zip(four_bits.models, deployed.models, strict=True):
+        inputs, outputs = interface(model)
+        assert {tensor.dtype for tensor in [*inputs, *outputs]} == {"int8"}
+        for layer, other in zip(operators(model), operators(eight), strict=True):
+            four = layer.name in ("CONV_2D", "DEPTHWISE_CONV_2D")
+            assert layer.name == other.name
+            assert layer.inputs[1].dtype == ("int4" if four else other.inputs[1].dtype)
+            assert layer.outputs[0].dtype == "int8"
+            if four:
+                assert layer.inputs[1].data_bytes == -(-other.inputs[1].data_bytes // 2)
+
+
+@pytest.mark.parametrize("choice", [{"weights": "per_tensor"}, {"ranges": "moving_average"}, {"bits": 4}])
 def test_what_the_quantizer_does_not_offer_is_refused(exported: Exported, choice: Any) -> None:
     with pytest.raises(ValueError, match=rf"^ptq.{next(iter(choice))}: .*, but ptq.quantizer is tensorflow"):
         quantize(exported.segments, exported.normalized, (-1, 1), "tensorflow", **choice)

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from earlyexit.tflite import arena
 from earlyexit.tflite.compact import compact
-from earlyexit.tflite.reader import interface
+from earlyexit.tflite.deployment import Deployment
+from earlyexit.tflite.reader import interface, operators
 from earlyexit.tflite.segment import Segment
 from tests import tiny_tflite
 
@@ -80,6 +82,15 @@ def test_an_output_stays_alive_to_the_end() -> None:
         x = network.conv(x, 8)
     assert arena.peak(network.finish(x)).bytes == 4 * 16 * (8 + 8)
     assert arena.peak(network.finish(x, features)).bytes == 4 * 16 * (8 + 8 + 4)
+
+
+def test_weights_of_four_bits_are_unpacked_to_the_head(four_bits: Deployment, deployed: Deployment) -> None:
+    for four, eight in zip(four_bits.models, deployed.models, strict=True):
+        top = arena.peak(four)
+        unpacked = sum(prod(tensor.shape) for tensor in operators(four)[top.index].inputs if tensor.dtype == "int4")
+        assert top.bytes >= unpacked > 0
+        assert top.bytes <= arena.measure(four).head
+        assert arena.measure(four).head >= arena.measure(eight).head
 
 
 def test_peak_reads_as_a_sentence() -> None:

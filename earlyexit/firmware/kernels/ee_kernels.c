@@ -31,7 +31,7 @@ typedef struct {
     int8_t *output;
     uint32_t channels; /* bytes from pixel to pixel of the output */
     int8_t *end;       /* of the first pixel's outputs */
-    uint32_t begin;    /* steps of the first round */
+    uint32_t begin;    /* steps of the first round; of four bits: pairs of steps */
     int32_t constant;  /* rectified: the offset; signed: the shift */
     const int8_t *weights;
 } ee_quad;
@@ -168,32 +168,41 @@ static inline int32_t ee_away(int32_t x) {
  * A step: two inputs of four pixels times the weights of channels a and b. r0 weights, r1 block, r2-r5 a's sums, r6-r9
  * b's, r10 and r11 weights, r12 and lr pixels. Each instruction has 4 bytes, as ee_quad's first round needs.
  */
-#define EE_STEP                                                                                                        \
-    "ldr.w r10, [r0], #4\n ldr.w lr, [r1, #4]\n ldr.w r12, [r1], #16\n"                                                \
+#define EE_LOADS(weights) weights "ldr.w lr, [r1, #4]\n ldr.w r12, [r1], #16\n"
+#define EE_PRODUCTS                                                                                                    \
     "sxtb16 r11, r10\n sxtb16 r10, r10, ror #8\n"                                                                      \
     "smlad r2, r12, r11, r2\n smlad r6, r12, r10, r6\n smlad r3, lr, r11, r3\n smlad r7, lr, r10, r7\n"                \
     "ldr r12, [r1, #-8]\n ldr lr, [r1, #-4]\n"                                                                         \
     "smlad r4, r12, r11, r4\n smlad r8, r12, r10, r8\n smlad r5, lr, r11, r5\n smlad r9, lr, r10, r9\n"
-#define EE_STEP_BYTES "60"
-#define EE_STEPS EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP
 /* The first step adds to the starts, in r5 and r9. */
-#define EE_FIRST_STEP                                                                                                  \
-    "ldr.w r5, [r0], #4\n ldr.w r9, [r0], #4\n"                                                                        \
-    "ldr.w r10, [r0], #4\n ldr.w lr, [r1, #4]\n ldr.w r12, [r1], #16\n"                                                \
+#define EE_STARTS "ldr.w r5, [r0], #4\n ldr.w r9, [r0], #4\n"
+#define EE_FIRST_PRODUCTS                                                                                              \
     "sxtb16 r11, r10\n sxtb16 r10, r10, ror #8\n"                                                                      \
     "smlad r2, r12, r11, r5\n smlad r6, r12, r10, r9\n smlad r3, lr, r11, r5\n smlad r7, lr, r10, r9\n"                \
     "ldr r12, [r1, #-8]\n ldr lr, [r1, #-4]\n"                                                                         \
     "smlad r4, r12, r11, r5\n smlad r8, r12, r10, r9\n smlad r5, lr, r11, r5\n smlad r9, lr, r10, r9\n"
+/* Weights of eight bits: those of a step are a word. */
+#define EE_STEP EE_LOADS("ldr.w r10, [r0], #4\n") EE_PRODUCTS
+#define EE_STEP_BYTES "60"
+#define EE_STEPS EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP EE_STEP
+#define EE_FIRST_STEP EE_STARTS EE_LOADS("ldr.w r10, [r0], #4\n") EE_FIRST_PRODUCTS
+/* Of four bits: those of two steps are the upper and the lower halves of a word's bytes. No register keeps the word. */
+#define EE_UPPERS EE_LOADS("ldr.w r10, [r0]\n") "and r10, r10, #0xF0F0F0F0\n"
+#define EE_LOWERS EE_LOADS("ldr.w r10, [r0], #4\n") "lsl.w r10, r10, #4\n and r10, r10, #0xF0F0F0F0\n"
+#define EE_TWO_STEPS EE_UPPERS EE_PRODUCTS EE_LOWERS EE_PRODUCTS
+#define EE_TWO_STEPS_BYTES "132"
+#define EE_STEPS4 EE_TWO_STEPS EE_TWO_STEPS EE_TWO_STEPS EE_TWO_STEPS
+#define EE_FIRST_STEPS4 EE_STARTS EE_UPPERS EE_FIRST_PRODUCTS EE_LOWERS EE_PRODUCTS
 /*
  * On the stack: 0 block, 4 its end, 8 output, 12 channels, 16 the output's end, 20 where the first round of steps begins,
  * 24 the constant. `finish` turns sums into outputs and loads channels into lr, output into r1.
  */
-#define EE_QUAD(finish)                                                                                                \
+#define EE_QUAD(first, steps, bytes, finish)                                                                           \
     __asm__("push {r4-r11, lr}\n sub sp, #28\n ldm r0, {r1-r8}\n"                                                      \
-            "adr.w r9, 2f\n mov r10, #" EE_STEP_BYTES "\n mls r9, r6, r10, r9\n orr r6, r9, #1\n"                      \
+            "adr.w r9, 2f\n mov r10, #" bytes "\n mls r9, r6, r10, r9\n orr r6, r9, #1\n"                              \
             "stm sp, {r1-r7}\n mov r0, r8\n"                                                                           \
-            "1:\n" EE_FIRST_STEP "ldr.w pc, [sp, #20]\n"                                                               \
-            "3:\n" EE_STEPS EE_STEPS                                                                                   \
+            "1:\n" first "ldr.w pc, [sp, #20]\n"                                                                       \
+            "3:\n" steps steps                                                                                         \
             "2: ldr r10, [sp, #4]\n cmp r1, r10\n bne.w 3b\n" finish                                                   \
             "add r10, r1, lr\n add r11, r10, lr\n add r12, r11, lr\n"                                                  \
             "strb r2, [r1]\n strb r6, [r1, #1]\n strb.w r3, [r10]\n strb.w r7, [r10, #1]\n"                            \
@@ -201,30 +210,40 @@ static inline int32_t ee_away(int32_t x) {
             "add.w lr, r1, #2\n ldr r10, [sp, #16]\n ldr r1, [sp]\n str.w lr, [sp, #8]\n cmp lr, r10\n bne.w 1b\n"     \
             "add sp, #28\n pop {r4-r11, pc}\n")
 
+#define EE_RECTIFY(sum, multiplier) "smmlar " sum ", " sum ", " multiplier ", r12\n"
+#define EE_SSAT(sum) "ssat " sum ", #8, " sum ", asr #12\n"
+#define EE_RECTIFIED                                                                                                   \
+    "ldr.w r10, [r0], #4\n ldr.w r11, [r0], #4\n ldr.w r12, [sp, #24]\n ldr.w lr, [sp, #12]\n ldr r1, [sp, #8]\n"      \
+    EE_RECTIFY("r2", "r10") EE_RECTIFY("r3", "r10") EE_RECTIFY("r4", "r10") EE_RECTIFY("r5", "r10")                    \
+    EE_RECTIFY("r6", "r11") EE_RECTIFY("r7", "r11") EE_RECTIFY("r8", "r11") EE_RECTIFY("r9", "r11")                    \
+    EE_SSAT("r2") EE_SSAT("r3") EE_SSAT("r4") EE_SSAT("r5") EE_SSAT("r6") EE_SSAT("r7") EE_SSAT("r8") EE_SSAT("r9")
+#define EE_SIGN(sum)                                                                                                   \
+    "and lr, r12, " sum ", asr #31\n sub lr, r11, lr\n smmlar " sum ", " sum ", r10, lr\n"                             \
+    "asr.w " sum ", " sum ", r1\n ssat " sum ", #8, " sum "\n"
+#define EE_SIGN_LOAD "ldr.w r10, [r0], #4\n ldr.w r11, [r0], #4\n ldr.w r12, [r0], #4\n"
+#define EE_SIGNED                                                                                                      \
+    EE_SIGN_LOAD "ldr r1, [sp, #24]\n" EE_SIGN("r2") EE_SIGN("r3") EE_SIGN("r4") EE_SIGN("r5")                         \
+    EE_SIGN_LOAD EE_SIGN("r6") EE_SIGN("r7") EE_SIGN("r8") EE_SIGN("r9") "ldr.w lr, [sp, #12]\n ldr r1, [sp, #8]\n"
+
 /*
  * Outputs of four pixels, channels in twos. The block has for each two inputs a word of each pixel; the weights' order
  * decides which two: bytes 0 and 2 of four, then 1 and 3.
  */
 EE_ASSEMBLY ee_quad_rectified(const ee_quad *quad EE_UNNAMED) {
-#define EE_LINE(sum, multiplier) "smmlar " sum ", " sum ", " multiplier ", r12\n"
-#define EE_SSAT(sum) "ssat " sum ", #8, " sum ", asr #12\n"
-    EE_QUAD("ldr.w r10, [r0], #4\n ldr.w r11, [r0], #4\n ldr.w r12, [sp, #24]\n ldr.w lr, [sp, #12]\n ldr r1, [sp, #8]\n"
-            EE_LINE("r2", "r10") EE_LINE("r3", "r10") EE_LINE("r4", "r10") EE_LINE("r5", "r10")
-            EE_LINE("r6", "r11") EE_LINE("r7", "r11") EE_LINE("r8", "r11") EE_LINE("r9", "r11")
-            EE_SSAT("r2") EE_SSAT("r3") EE_SSAT("r4") EE_SSAT("r5") EE_SSAT("r6") EE_SSAT("r7") EE_SSAT("r8") EE_SSAT("r9"));
-#undef EE_LINE
-#undef EE_SSAT
+    EE_QUAD(EE_FIRST_STEP, EE_STEPS, EE_STEP_BYTES, EE_RECTIFIED);
 }
 
 EE_ASSEMBLY ee_quad_signed(const ee_quad *quad EE_UNNAMED) {
-#define EE_LINE(sum)                                                                                                   \
-    "and lr, r12, " sum ", asr #31\n sub lr, r11, lr\n smmlar " sum ", " sum ", r10, lr\n"                             \
-    "asr.w " sum ", " sum ", r1\n ssat " sum ", #8, " sum "\n"
-#define EE_LOAD "ldr.w r10, [r0], #4\n ldr.w r11, [r0], #4\n ldr.w r12, [r0], #4\n"
-    EE_QUAD(EE_LOAD "ldr r1, [sp, #24]\n" EE_LINE("r2") EE_LINE("r3") EE_LINE("r4") EE_LINE("r5")
-            EE_LOAD EE_LINE("r6") EE_LINE("r7") EE_LINE("r8") EE_LINE("r9") "ldr.w lr, [sp, #12]\n ldr r1, [sp, #8]\n");
-#undef EE_LINE
-#undef EE_LOAD
+    EE_QUAD(EE_FIRST_STEP, EE_STEPS, EE_STEP_BYTES, EE_SIGNED);
+}
+
+/* The same with weights of four bits. */
+EE_ASSEMBLY ee_quad4_rectified(const ee_quad *quad EE_UNNAMED) {
+    EE_QUAD(EE_FIRST_STEPS4, EE_STEPS4, EE_TWO_STEPS_BYTES, EE_RECTIFIED);
+}
+
+EE_ASSEMBLY ee_quad4_signed(const ee_quad *quad EE_UNNAMED) {
+    EE_QUAD(EE_FIRST_STEPS4, EE_STEPS4, EE_TWO_STEPS_BYTES, EE_SIGNED);
 }
 
 /*
@@ -440,6 +459,19 @@ static int ee_pair_bytes(const ee_window *layer) {
     return 8 + 8 * ee_groups(layer) + 2 * ee_line_bytes(layer);
 }
 
+static int ee_pair_bytes4(const ee_window *layer) {
+    return 8 + 4 * ee_groups(layer) + 2 * ee_line_bytes(layer);
+}
+
+/* Two weights of four bits that share a byte, as if of eight bits: each 16 times as large. */
+static inline int32_t ee_upper(int32_t byte) {
+    return byte & ~15;
+}
+
+static inline int32_t ee_lower(int32_t byte) {
+    return (int8_t)(uint8_t)((uint32_t)byte << 4);
+}
+
 /* Where the window of an output pixel begins in the input, and how far such windows are within it. */
 typedef struct {
     int y, x, step_y, step_x, first_x, end_x, last_y, last_x;
@@ -496,21 +528,31 @@ static inline void ee_four(const int8_t *from, int32_t to[4]) {
 #endif
 }
 
+/* Add the products of four inputs with the weights of channels a and b. */
+EE_INLINE void ee_add_products(const int8_t *w, const int8_t *x, int32_t *a, int32_t *b, int bits) {
+    int32_t even[4], odd[4];
+    ee_four(w, even);
+    if (bits == 8) {
+        ee_four(w + 4, odd);
+    }
+    for (int i = 0; i < 4 && bits == 4; i++) {
+        odd[i] = ee_lower(even[i]), even[i] = ee_upper(even[i]);
+    }
+    *a += even[0] * x[0] + even[2] * x[2];
+    *b += even[1] * x[0] + even[3] * x[2];
+    *a += odd[0] * x[1] + odd[2] * x[3];
+    *b += odd[1] * x[1] + odd[3] * x[3];
+}
+
 /* Channels in twos of one pixel, then those that need TensorFlow Lite's arithmetic. */
-static void ee_pixel(const ee_window *layer, const int8_t *patch, int8_t *output) {
-    const int groups = ee_groups(layer), pair = ee_pair_bytes(layer);
+EE_INLINE void ee_any_pixel(const ee_window *layer, const int8_t *patch, int8_t *output, int bits) {
+    const int groups = ee_groups(layer), pair = bits == 8 ? ee_pair_bytes(layer) : ee_pair_bytes4(layer);
     const int8_t *weights = layer->weights;
     for (int channel = 0; channel + 1 < layer->out_channels; channel += 2, weights += pair) {
         const int8_t *w = weights + 8, *x = patch;
         int32_t a = 0, b = 0;
-        for (int i = groups; i > 0; i--, w += 8, x += 4) {
-            int32_t even[4], odd[4];
-            ee_four(w, even);
-            a += even[0] * x[0] + even[2] * x[2];
-            b += even[1] * x[0] + even[3] * x[2];
-            ee_four(w + 4, odd);
-            a += odd[0] * x[1] + odd[2] * x[3];
-            b += odd[1] * x[1] + odd[3] * x[3];
+        for (int i = groups; i > 0; i--, w += bits, x += 4) {
+            ee_add_products(w, x, &a, &b, bits);
         }
         a = (int32_t)(ee_load(weights) + ((uint32_t)a << 8));
         b = (int32_t)(ee_load(weights + 4) + ((uint32_t)b << 8));
@@ -520,22 +562,34 @@ static void ee_pixel(const ee_window *layer, const int8_t *patch, int8_t *output
     for (const ee_exact *exact = layer->exact, *end = exact + layer->exacts; exact < end; exact++) {
         const int8_t *w = layer->weights + exact->channel / 2 * pair + 8 + exact->channel % 2, *x = patch;
         int32_t sum = 0;
-        for (int i = groups; i > 0; i--, w += 8, x += 4) {
-            sum += w[0] * x[0] + w[2] * x[2] + w[4] * x[1] + w[6] * x[3];
+        for (int i = groups; i > 0; i--, w += bits, x += 4) {
+            if (bits == 8) {
+                sum += w[0] * x[0] + w[2] * x[2] + w[4] * x[1] + w[6] * x[3];
+            } else {
+                sum += ee_upper(w[0]) * x[0] + ee_upper(w[2]) * x[2] + ee_lower(w[0]) * x[1] + ee_lower(w[2]) * x[3];
+            }
         }
-        output[exact->channel] = ee_exact_output(layer, exact, sum);
+        output[exact->channel] = ee_exact_output(layer, exact, bits == 8 ? sum : sum >> 4);
     }
 }
 
+static void ee_pixel(const ee_window *layer, const int8_t *patch, int8_t *output) {
+    ee_any_pixel(layer, patch, output, 8);
+}
+
+static void ee_pixel4(const ee_window *layer, const int8_t *patch, int8_t *output) {
+    ee_any_pixel(layer, patch, output, 4);
+}
+
 /* Windows of 1x1 (`pointwise`) stay where they are if they fill whole groups and no output is written on them. */
-static void ee_convolution_plain(const ee_window *layer, const int8_t *input, int8_t *output, int8_t *patch,
-                                 int pointwise) {
+EE_INLINE void ee_convolution_plain(const ee_window *layer, const int8_t *input, int8_t *output, int8_t *patch,
+                                    int pointwise, void (*run)(const ee_window *, const int8_t *, int8_t *)) {
     const int pixels = layer->out_height * layer->out_width, depth = layer->in_channels;
     const uintptr_t from = (uintptr_t)input, to = (uintptr_t)output;
     ee_corner corner = ee_first_corner(layer);
     if (pointwise && depth % 4 == 0 && (from >= to + ee_out_size(layer) || to >= from + (size_t)(pixels * depth))) {
         for (int pixel = 0; pixel < pixels; pixel++, input += depth, output += layer->out_channels) {
-            ee_pixel(layer, input, output);
+            run(layer, input, output);
         }
         return;
     }
@@ -543,7 +597,7 @@ static void ee_convolution_plain(const ee_window *layer, const int8_t *input, in
     for (int pixel = 0; pixel < pixels; pixel++, output += layer->out_channels) {
         ee_gather(layer, input, corner, patch);
         ee_next_corner(&corner);
-        ee_pixel(layer, patch, output);
+        run(layer, patch, output);
     }
 }
 
@@ -573,7 +627,7 @@ static inline uint32_t ee_odd_up(uint32_t bytes) {
 }
 
 /* Widen four rows of `depth` bytes to a block. */
-static void ee_widen4(const int8_t *rows, int depth, uint32_t *block) {
+EE_INLINE void ee_widen4(const int8_t *rows, int depth, uint32_t *block) {
     const int groups = depth >> 2, left = depth & 3;
     if (groups > 0) {
         ee_widen_fours(rows, depth, block, groups);
@@ -643,6 +697,23 @@ EE_APART void ee_exact_pixels(const ee_window *layer, const uint32_t *block, int
     }
 }
 
+EE_APART void ee_exact_pixels4(const ee_window *layer, const uint32_t *block, int pixels, int8_t *output) {
+    const int pair = ee_pair_bytes4(layer), groups = ee_groups(layer);
+    for (const ee_exact *exact = layer->exact, *end = exact + layer->exacts; exact < end; exact++) {
+        for (int pixel = 0; pixel < pixels; pixel++) {
+            const int8_t *w = layer->weights + exact->channel / 2 * pair + 8 + exact->channel % 2;
+            const uint32_t *at = block + pixel;
+            int32_t sum = 0;
+            for (int i = groups; i > 0; i--, w += 4, at += 2 * pixels) {
+                const int32_t a = w[0], b = w[2];
+                sum = ee_mac(ee_odd(at[0]), ee_lows((uint32_t)ee_upper(a), (uint32_t)ee_upper(b)), sum);
+                sum = ee_mac(ee_odd(at[pixels]), ee_lows((uint32_t)ee_lower(a), (uint32_t)ee_lower(b)), sum);
+            }
+            output[pixel * layer->out_channels + exact->channel] = ee_exact_output(layer, exact, sum >> 4);
+        }
+    }
+}
+
 /* Add the products of a pixel with two channels' weights; return where these end. */
 static inline const int8_t *ee_dot1(const int8_t *weights, const uint32_t *at, const uint32_t *end, int32_t *a,
                                     int32_t *b) {
@@ -673,8 +744,32 @@ static inline const int8_t *ee_dot1(const int8_t *weights, const uint32_t *at, c
     return weights;
 }
 
+/* The weights of four bits in the upper and in the lower halves of four bytes, as ee_upper and ee_lower. */
+static inline uint32_t ee_uppers(uint32_t bytes) {
+    return bytes & 0xF0F0F0F0u;
+}
+
+static inline uint32_t ee_lowers(uint32_t bytes) {
+    return bytes << 4 & 0xF0F0F0F0u;
+}
+
+static inline const int8_t *ee_dot1_4(const int8_t *weights, const uint32_t *at, const uint32_t *end, int32_t *a,
+                                      int32_t *b) {
+    int32_t first = *a, second = *b;
+    for (; at < end; at += 2, weights += 4) {
+        const uint32_t bytes = ee_load(weights), evens = ee_uppers(bytes), odds = ee_lowers(bytes);
+        first = ee_mac(at[0], ee_even(evens), first);
+        second = ee_mac(at[0], ee_odd(evens), second);
+        first = ee_mac(at[1], ee_even(odds), first);
+        second = ee_mac(at[1], ee_odd(odds), second);
+    }
+    *a = first, *b = second;
+    return weights;
+}
+
 /* All channels of one pixel. The row is widened first: the output may overwrite it. */
-EE_APART void ee_pixel1(const ee_window *layer, const int8_t *row, int depth, uint32_t *block, int8_t *output) {
+EE_INLINE void ee_any_pixel1(const ee_window *layer, const int8_t *row, int depth, uint32_t *block, int8_t *output,
+                             int bits) {
     uint32_t *at = block;
     for (int left = depth; left > 0; left -= 4, row += 4) {
         const uint32_t bytes = left >= 4 ? ee_load(row) : ee_load_some(row, left);
@@ -687,7 +782,7 @@ EE_APART void ee_pixel1(const ee_window *layer, const int8_t *row, int depth, ui
     int32_t offset = layer->offset;
     for (int channel = layer->out_channels; channel > 1; channel -= 2) {
         int32_t a = (int32_t)ee_load(weights), b = (int32_t)ee_load(weights + 4);
-        weights = ee_dot1(weights + 8, block, end, &a, &b);
+        weights = bits == 8 ? ee_dot1(weights + 8, block, end, &a, &b) : ee_dot1_4(weights + 8, block, end, &a, &b);
         for (int i = 0; i < 2; i++, a = b) {
             const int32_t multiplier = (int32_t)ee_load(weights);
             weights += 4;
@@ -700,9 +795,17 @@ EE_APART void ee_pixel1(const ee_window *layer, const int8_t *row, int depth, ui
     }
 }
 
+EE_APART void ee_pixel1(const ee_window *layer, const int8_t *row, int depth, uint32_t *block, int8_t *output) {
+    ee_any_pixel1(layer, row, depth, block, output, 8);
+}
+
+EE_APART void ee_pixel1_4(const ee_window *layer, const int8_t *row, int depth, uint32_t *block, int8_t *output) {
+    ee_any_pixel1(layer, row, depth, block, output, 4);
+}
+
 /* Pixels in fours, the rest one by one. `pointwise`: rows of the input are the windows. */
-static void ee_convolution_dsp(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch,
-                               int pointwise) {
+EE_INLINE void ee_any_convolution_dsp(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch,
+                                      int pointwise, int bits) {
     const int pixels = layer->out_height * layer->out_width, channels = layer->out_channels;
     const int groups = ee_groups(layer);
     const int depth = layer->kernel_height * layer->kernel_width * layer->in_channels;
@@ -715,7 +818,7 @@ static void ee_convolution_dsp(const ee_window *layer, const int8_t *input, int8
     }
     quad.block = scratch, quad.block_end = scratch + 8 * groups;
     quad.channels = (uint32_t)channels;
-    quad.begin = (uint32_t)((2 * groups - 1) & 15);
+    quad.begin = (uint32_t)(bits == 8 ? (2 * groups - 1) & 15 : (groups - 1) & 7);
     quad.constant = layer->rectified ? layer->offset : layer->shift;
     quad.weights = layer->weights;
     quad.output = output;
@@ -729,12 +832,13 @@ static void ee_convolution_dsp(const ee_window *layer, const int8_t *input, int8
         if (channels < 2) {
             /* Its only channel is among the exact ones. */
         } else if (layer->rectified) {
-            ee_quad_rectified(&quad);
+            bits == 8 ? ee_quad_rectified(&quad) : ee_quad4_rectified(&quad);
         } else {
-            ee_quad_signed(&quad);
+            bits == 8 ? ee_quad_signed(&quad) : ee_quad4_signed(&quad);
         }
         if (layer->exacts > 0) {
-            ee_exact_pixels(layer, scratch, 4, quad.output);
+            bits == 8 ? ee_exact_pixels(layer, scratch, 4, quad.output)
+                      : ee_exact_pixels4(layer, scratch, 4, quad.output);
         }
     }
     for (; pixel < pixels; pixel++, quad.output += channels) {
@@ -742,10 +846,22 @@ static void ee_convolution_dsp(const ee_window *layer, const int8_t *input, int8
             ee_gather(layer, input, corner, patch);
             ee_next_corner(&corner);
         }
-        ee_pixel1(layer, pointwise ? input + pixel * depth : patch, depth, scratch, quad.output);
-        ee_exact_pixels(layer, scratch, 1, quad.output);
+        const int8_t *row = pointwise ? input + pixel * depth : patch;
+        bits == 8 ? ee_pixel1(layer, row, depth, scratch, quad.output)
+                  : ee_pixel1_4(layer, row, depth, scratch, quad.output);
+        bits == 8 ? ee_exact_pixels(layer, scratch, 1, quad.output) : ee_exact_pixels4(layer, scratch, 1, quad.output);
     }
     ee_clip(layer, output);
+}
+
+static void ee_convolution_dsp(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch,
+                               int pointwise) {
+    ee_any_convolution_dsp(layer, input, output, scratch, pointwise, 8);
+}
+
+static void ee_convolution4_dsp(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch,
+                                int pointwise) {
+    ee_any_convolution_dsp(layer, input, output, scratch, pointwise, 4);
 }
 #endif
 
@@ -753,7 +869,7 @@ void ee_convolution(const ee_window *layer, const int8_t *input, int8_t *output,
 #if defined(EE_DSP)
     ee_convolution_dsp(layer, input, output, scratch, 0);
 #else
-    ee_convolution_plain(layer, input, output, (int8_t *)scratch, 0);
+    ee_convolution_plain(layer, input, output, (int8_t *)scratch, 0, ee_pixel);
 #endif
 }
 
@@ -761,7 +877,23 @@ void ee_pointwise(const ee_window *layer, const int8_t *input, int8_t *output, u
 #if defined(EE_DSP)
     ee_convolution_dsp(layer, input, output, scratch, 1);
 #else
-    ee_convolution_plain(layer, input, output, (int8_t *)scratch, 1);
+    ee_convolution_plain(layer, input, output, (int8_t *)scratch, 1, ee_pixel);
+#endif
+}
+
+void ee_convolution4(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch) {
+#if defined(EE_DSP)
+    ee_convolution4_dsp(layer, input, output, scratch, 0);
+#else
+    ee_convolution_plain(layer, input, output, (int8_t *)scratch, 0, ee_pixel4);
+#endif
+}
+
+void ee_pointwise4(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch) {
+#if defined(EE_DSP)
+    ee_convolution4_dsp(layer, input, output, scratch, 1);
+#else
+    ee_convolution_plain(layer, input, output, (int8_t *)scratch, 1, ee_pixel4);
 #endif
 }
 
@@ -1034,6 +1166,42 @@ void ee_depthwise(const ee_window *layer, const int8_t *input, int8_t *output, u
         ee_depthwise_group(layer, &planes, input, output, channel, left < most ? left : most);
     }
     ee_clip(layer, output);
+}
+
+/* The lower halves of four bytes as signed bytes. */
+static inline uint32_t ee_signed_lowers(uint32_t bytes) {
+    return (((bytes & 0x0F0F0F0Fu) ^ 0x88888888u) - 0x08080808u) ^ 0x80808080u;
+}
+
+/* Unpack the weights of four bits of a depthwise convolution to the layout of eight bits; return where that ends. */
+EE_APART uint32_t *ee_unpack_depthwise(const ee_window *layer, uint32_t *to) {
+    const int words = ee_line_of_weights(layer) >> 2, line = ee_line_bytes(layer) >> 2;
+    const int pairs = layer->kernel_height >> 1, alone = (layer->kernel_height & 1) * words;
+    const uint32_t *from = (const uint32_t *)(const void *)layer->weights;
+    for (int channel = 0; channel < layer->out_channels; channel++) {
+        const int8_t bits = ((const int8_t *)(from + 1))[layer->kernel_width] & 15;
+        int8_t *const place = (int8_t *)(to + 1) + layer->kernel_width;
+        *to++ = *from++;
+        EE_ROLLED for (int pair = 0; pair < pairs; pair++, to += words) {
+            EE_ROLLED for (int i = 0; i < words; i++, to++, from++) {
+                to[0] = ee_signed_lowers(*from >> 4), to[words] = ee_signed_lowers(*from);
+            }
+        }
+        EE_ROLLED for (int i = 0; i < alone; i++) {
+            *to++ = ee_signed_lowers(*from++ >> 4);
+        }
+        EE_ROLLED for (int i = 0; i < line; i++) {
+            *to++ = *from++;
+        }
+        *place = bits;
+    }
+    return to;
+}
+
+void ee_depthwise4(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch) {
+    ee_window unpacked = *layer;
+    unpacked.weights = (const int8_t *)scratch;
+    ee_depthwise(&unpacked, input, output, ee_unpack_depthwise(layer, scratch));
 }
 
 static void ee_add_plain(const ee_sum *layer, const int8_t *a, const int8_t *b, int8_t *output) {

@@ -1,5 +1,5 @@
 /*
- * INT8 kernels for early-exit networks, equal to TensorFlow Lite Micro's to the bit.
+ * INT8 kernels for early-exit networks, with weights of eight or four bits, equal to TensorFlow Lite Micro's to the bit.
  *
  * C99, integers only, no allocation. Activations are int8_t in rows, columns, channels. On cores with the DSP extension
  * (Cortex-M4, M7, M33, ...) inner loops use its dual multiply-accumulate; elsewhere plain C gives the same bytes.
@@ -44,6 +44,12 @@ typedef struct {
  *   a0 b0 a2 b2 a1 b1 a3 b3; a's multiplier (and offset and step), then b's. The inputs are first the fours of each row of
  *   the window, a row being columns and channels, then what is left of each row, filled up with zeros. With an odd
  *   number of channels the last b is all zeros, and the last channel is among the exact ones.
+ *
+ * Weights of four bits lie two to a byte; the functions whose names end in 4 take them. In the layout above
+ * - of a depthwise convolution the upper half of a byte is of one row, the lower half of the next. The number of bits is the
+ *   lower half of the first byte behind the first row. All weights are unpacked to scratch memory first.
+ * - of the others, the bytes for each four inputs are a0 b0 a2 b2 in the upper halves, a1 b1 a3 b3 in the lower ones. The
+ *   kernels take them out 16 times as large, so the sum's factor is 2^12.
  */
 typedef struct {
     const int8_t *weights;  /* aligned to 4 bytes */
@@ -94,6 +100,11 @@ void ee_pointwise(const ee_window *layer, const int8_t *input, int8_t *output, u
 
 /* One output a channel. */
 void ee_depthwise(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch);
+
+/* The same for weights of four bits. The depthwise scratch memory also holds these as bytes. */
+void ee_convolution4(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch);
+void ee_pointwise4(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch);
+void ee_depthwise4(const ee_window *layer, const int8_t *input, int8_t *output, uint32_t *scratch);
 
 void ee_add(const ee_sum *layer, const int8_t *a, const int8_t *b, int8_t *output);
 
