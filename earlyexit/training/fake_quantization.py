@@ -1,9 +1,9 @@
 """Quantization-aware training: a network that rounds as its integer file will, so that training can make up for it.
 
-After Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference".
-Weights are rounded to 2^bits - 1 steps around 0, by the scale of the largest one. Activations are rounded to 256 steps of
-a range that follows each batch's smallest and largest value. Gradients pass through the rounding unchanged, by PyTorch's
-operators.
+After Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference". Weights are rounded to 2^bits - 1 steps around 0, by the scale of the largest one. Activations are rounded
+to 256 steps of a range that follows each batch's smallest and largest value. Gradients pass through the rounding
+unchanged, by PyTorch's operators.
 """
 
 from collections.abc import Iterator
