@@ -131,6 +131,14 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
+def largest(values: Tensor) -> Tensor:
+    """Return the largest of each of `values` over all processes."""
+    if processes() > 1:
+        values = values.clone()
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
 def from_main(content: bytes, device: torch.device) -> bytes:
     """Return `content` of the main process."""
     if processes() == 1:

@@ -108,3 +108,13 @@ class JointRecipe(DistilledRecipe):
         if self.w_final == 0 and not any(for_each(self.w_exits, 1)):
             raise ValueError("w_final and w_exits are all 0: nothing would be trained")
         return self
+
+
+class QatRecipe(DistilledRecipe):
+    """Quantization-aware training; 0 epochs leave the network to post-training quantization.
+
+    Attributes:
+        freeze_ranges: share of the steps after which the ranges of activations stay.
+    """
+
+    freeze_ranges: Annotated[float, Field(gt=0, le=1)]

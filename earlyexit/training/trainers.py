@@ -24,8 +24,18 @@ from earlyexit.training.batches import (
     frozen_features,
 )
 from earlyexit.training.distillation import Distillation, Taught, distillation
+from earlyexit.training.fake_quantization import fake_quantized, learned_ranges, settled
 from earlyexit.training.loop import Log, accuracies, autocast, fit
-from earlyexit.training.recipe import AugmentRecipe, BaselineRecipe, DisjointRecipe, JointRecipe, Precision, Recipe
+from earlyexit.training.recipe import (
+    AugmentRecipe,
+    BaselineRecipe,
+    DisjointRecipe,
+    DistilledRecipe,
+    JointRecipe,
+    Precision,
+    QatRecipe,
+    Recipe,
+)
 from earlyexit.training.resume import Metrics, Unfinished, fingerprint
 from earlyexit.training.shared_norm import share_norms
 
@@ -104,19 +114,42 @@ def train_jointly(network: EarlyExitNetwork, recipe: JointRecipe, session: Sessi
 
     The network's own teacher is its final classifier as it was before. Result and errors as `train_baseline`.
     """
-    session.place(network)
     network.norm_frozen = recipe.freeze_norm
-    before = copy.deepcopy(network).eval()
-
-    @torch.no_grad()
-    def own(batch: Batch) -> Tensor:
-        logits: Tensor = before.classifier(before.features(batch.inputs)[-1])
-        return logits
-
-    taught = distillation(recipe, session.taught, own)
     weights = [*for_each(recipe.w_exits, len(network.exits)), recipe.w_final]
-    batches, right = session.batches(network, recipe.batch_size), _right(network, session)
-    return _train("joint", network, network, recipe, weights, batches, taught, right, session)
+    return _fine_tune("joint", network, copy.deepcopy(network), recipe, weights, session)
+
+
+def train_quantized(
+    network: EarlyExitNetwork,
+    recipe: QatRecipe,
+    weights: Sequence[float],
+    session: Session,
+    *,
+    bits: int,
+    per_channel: bool,
+) -> tuple[EarlyExitNetwork, list[list[tuple[float, float]]], Metrics]:
+    """Train a network that rounds as its integer file will, by the weighted loss of Eq. 1.
+
+    Args:
+        network: trained and folded; it is its own teacher as it was before, and changes.
+        recipe: how to train.
+        weights: of the losses, one per classifier.
+        session: the images, the device, the teacher.
+        bits, per_channel: of the weights, as `FakeQuantizedWeights` takes them.
+
+    Returns:
+        the trained network without rounding, its weights being those of the integer file; for each segment, the ranges
+        of its input and of each operator's output; the last epoch's metrics.
+
+    Raises:
+        ValueError: as `train_baseline`, or a range is empty or not finite.
+    """
+    before = copy.deepcopy(network)
+    steps = round(recipe.freeze_ranges * recipe.epochs * len(session.batches(network, recipe.batch_size)))
+    rounding = fake_quantized(network, bits, per_channel, steps)
+    metrics = _fine_tune("qat", rounding, before, recipe, weights, session)
+    rounding.cpu()
+    return settled(rounding), learned_ranges(rounding), metrics
 
 
 def train_exits(network: EarlyExitNetwork, recipe: DisjointRecipe, session: Session) -> Metrics:
@@ -158,6 +191,29 @@ def train_exits(network: EarlyExitNetwork, recipe: DisjointRecipe, session: Sess
     taught = distillation(recipe, session.taught, own)
     weights = [1.0] * len(network.exits)
     return _train("disjoint", network, heads, recipe, weights, batches, taught, right, session)
+
+
+def _fine_tune(
+    title: str,
+    network: EarlyExitNetwork,
+    before: EarlyExitNetwork,
+    recipe: DistilledRecipe,
+    weights: Sequence[float],
+    session: Session,
+) -> Metrics:
+    """Train all of a trained network; `before`: the same network, whose final classifier is a teacher."""
+    session.place(network)
+    session.place(before)
+    before.eval()
+
+    @torch.no_grad()
+    def own(batch: Batch) -> Tensor:
+        logits: Tensor = before.classifier(before.features(batch.inputs)[-1])
+        return logits
+
+    taught = distillation(recipe, session.taught, own)
+    batches, right = session.batches(network, recipe.batch_size), _right(network, session)
+    return _train(title, network, network, recipe, weights, batches, taught, right, session)
 
 
 class _Heads(nn.Module):
