@@ -34,6 +34,7 @@ from earlyexit.training.recipe import (
     JointRecipe,
     Positive,
     Precision,
+    QatRecipe,
     Share,
 )
 
@@ -207,7 +208,7 @@ class ExportParams(Strict):
 
 
 class PtqParams(Strict):
-    """Post-training quantization (Section II-B).
+    """Quantization (Section II-B).
 
     Attributes:
         quantizer, weights, bits, ranges: as `quantization.quantize` takes them.
@@ -329,6 +330,7 @@ class Params(Strict):
     disjoint: DisjointRecipe
     joint: JointRecipe
     prune: PruneParams
+    qat: QatRecipe
     export: ExportParams
     ptq: PtqParams
     calibrate: CalibrateParams
@@ -384,7 +386,13 @@ class Params(Strict):
                 f"joint.w_exits: {weights} weights for the {exits} exits of exits.{self.model.backbone}; "
                 "give one for each exit, or one value for all"
             )
-        check_available(self.ptq.quantizer, self.ptq.weights, self.ptq.ranges, self.ptq.bits)
+        rounding = self.qat.epochs > 0 and self.qat.rounding
+        check_available(self.ptq.quantizer, self.ptq.weights, self.ptq.ranges, self.ptq.bits, learned=rounding)
+        if self.qat.epochs and not (self.disjoint.epochs or self.joint.epochs):
+            raise ValueError(
+                f"qat.epochs: {self.qat.epochs}, but disjoint.epochs and joint.epochs are 0: there would be no trained "
+                "exits to start from; give one of them some epochs"
+            )
         if self.firmware.policy not in self.policies():
             raise ValueError(
                 f"firmware.policy: no policy {self.firmware.policy}; there are {', '.join(self.policies())}"

@@ -13,15 +13,15 @@ from stages import run
 
 
 def main() -> None:
-    """Export the checkpoint in the folder of the first argument into the folder of the second."""
-    source, target = map(Path, sys.argv[1:])
+    """Write models/export/NAME from models/qat/NAME; the first argument is NAME, baseline or early_exit."""
+    name = sys.argv[1]
     params = load().export
     prepare_torch(seed=0, threads=1, device="cpu")
-    network = checkpoint.load(source).fold()
+    network = checkpoint.load(Path("models/qat", name)).fold()
     convert.keep_biases(network)
     held_out = open_split("data/packed", "calibration")
     images = held_out.images[balanced_up_to(held_out.labels, params.images, seed=0)]
-    with replacing_folder(target) as folder:
+    with replacing_folder(Path("models/export", name)) as folder:
         onnx = convert.to_onnx(network)
         (folder / "network.onnx").write_bytes(onnx)
         segments = convert.to_tflite(network)

@@ -20,6 +20,8 @@ INFRASTRUCTURE = {
 }
 
 TRAINED = {"baseline", "disjoint", "joint"}
+QAT = {"qat@baseline", "qat@early_exit"}
+QUANTIZED = {"ptq@baseline", "ptq@early_exit", "unpruned"}
 STAGES_OF = {
     "data.source": {"download", "prepare"},
     "data.seed": {"download"},
@@ -48,23 +50,26 @@ STAGES_OF = {
     "placement.cost": {"placement"},
     "placement.images": {"candidates"},
     "placement.epochs": {"candidates"},
-    "augment": TRAINED | {"shrink"},
+    "augment": TRAINED | QAT | {"shrink"},
     "teacher": {"teach"},
-    "teacher.share": {"candidates", "disjoint", "joint"},
-    "train": TRAINED | {"shrink", "candidates"},
-    "train.seed": TRAINED | {"shrink", "candidates", "evaluate"},
-    "train.threads": TRAINED | {"shrink", "candidates", "evaluate"},
-    "train.device": TRAINED | {"shrink", "candidates", "evaluate"},
+    "teacher.share": QAT | {"candidates", "disjoint", "joint"},
+    "train": TRAINED | QAT | {"shrink", "candidates"},
+    "train.seed": TRAINED | QAT | {"shrink", "candidates", "evaluate"},
+    "train.threads": TRAINED | QAT | {"shrink", "candidates", "evaluate"},
+    "train.device": TRAINED | QAT | {"shrink", "candidates", "evaluate"},
     "baseline": {"baseline", "shrink"},
     "disjoint": {"candidates", "disjoint"},
     "joint": {"joint"},
+    "joint.w_exits": QAT | {"joint"},
+    "joint.w_final": QAT | {"joint"},
     "prune": {"shrink"},
     "prune.exact": {"shrink", "prune@baseline", "prune@early_exit"},
     "prune.multiple": {"shrink", "prune@baseline", "prune@early_exit"},
+    "qat": QAT,
     "export": {"export@baseline", "export@early_exit"},
-    "ptq": {"ptq@baseline", "ptq@early_exit", "unpruned"},
-    "ptq.bits": {"design", "placement", "ptq@baseline", "ptq@early_exit", "pruning", "unpruned"},
-    "ptq.weights": {"design", "placement", "ptq@baseline", "ptq@early_exit", "pruning", "unpruned"},
+    "ptq": QUANTIZED,
+    "ptq.bits": QUANTIZED | QAT | {"design", "placement", "pruning"},
+    "ptq.weights": QUANTIZED | QAT | {"design", "placement", "pruning"},
     "calibrate": {"calibrate"},
     "policy": {"policy"},
     "benchmark": {"benchmark", "unpruned"},
@@ -182,7 +187,7 @@ def test_a_change_in_a_package_of_the_end_reruns_no_training_and_no_quantization
     ):
         outputs |= following
     assert not outputs & (
-        TRAINED | {"export@baseline", "export@early_exit", "ptq@baseline", "ptq@early_exit", "calibrate"}
+        TRAINED | QAT | {"export@baseline", "export@early_exit", "ptq@baseline", "ptq@early_exit", "calibrate"}
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from earlyexit.model.architecture import Architecture
 from earlyexit.model.network import EarlyExitNetwork
+from earlyexit.model.ranges import SegmentRanges
 from earlyexit.quantization import convert
 from earlyexit.quantization.quantize import quantize
 from earlyexit.quantization.recipe import Quantizer, Ranges, Weights
@@ -22,6 +23,7 @@ def deploy(
     weights: Weights = "per_channel",
     ranges: Ranges = "extremes",
     bits: int = 8,
+    learned: Sequence[SegmentRanges] | None = None,
 ) -> Deployment:
     """Return the float segments of a network in INT8.
 
@@ -29,13 +31,13 @@ def deploy(
         models: float .tflite segments, in order.
         architecture: of the network.
         images: calibration images, uint8 (N, H, W, 3).
-        quantizer, weights, ranges, bits: as `quantize` takes them.
+        quantizer, weights, ranges, bits, learned: as `quantize` takes them.
 
     Raises:
         ValueError: as `quantize`.
     """
     pixels = architecture.pixels
-    quantized = quantize(models, pixels.images(images), pixels.range, quantizer, weights, ranges, bits)
+    quantized = quantize(models, pixels.images(images), pixels.range, quantizer, weights, ranges, bits, learned)
     macs = [deployment.macs(model) for model in quantized]
     return Deployment(names=architecture.outputs, models=quantized, macs=macs, pixels=pixels)
 

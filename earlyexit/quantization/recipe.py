@@ -25,8 +25,10 @@ EIGHT_BITS = WeightFormat()
 """The format of an INT8 network with a scale for each channel."""
 
 
-def check_available(quantizer: Quantizer, weights: Weights, ranges: Ranges, bits: int = 8) -> None:
-    """Check that the quantizer offers this choice of weights, ranges and bits.
+def check_available(
+    quantizer: Quantizer, weights: Weights, ranges: Ranges, bits: int = 8, *, learned: bool = False
+) -> None:
+    """Check that the quantizer offers this choice of weights, ranges and bits, and takes ranges that were learned.
 
     Raises:
         ValueError: it does not; the message names the params.
@@ -43,6 +45,11 @@ def check_available(quantizer: Quantizer, weights: Weights, ranges: Ranges, bits
         raise ValueError(
             "ptq.ranges: moving_average, but ptq.quantizer is tensorflow, whose calibrator only takes extremes; give "
             "extremes, or ptq.quantizer: litert"
+        )
+    if learned:
+        raise ValueError(
+            "qat.epochs: more than 0, but ptq.quantizer is tensorflow, whose calibrator takes no ranges from training; "
+            "give 0, or ptq.quantizer: litert"
         )
     if bits != 8:
         raise ValueError(

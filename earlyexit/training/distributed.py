@@ -28,8 +28,8 @@ from earlyexit.common.pool import end_with_parent
 INTERRUPTED = 130  # exit status of a stage after Ctrl-C or SIGTERM
 
 
-def launch(module: str, processes: int) -> bool:
-    """Run `python -m module` in several processes on this machine, and wait for them.
+def launch(module: str, processes: int, *arguments: str) -> bool:
+    """Run `python -m module arguments` in several processes on this machine, and wait for them.
 
     Returns:
         whether that was done. False: this process has to do the work, as the only one or as one that torchrun started.
@@ -53,7 +53,7 @@ def launch(module: str, processes: int) -> bool:
         )
         logging.disable(logging.ERROR)  # torchrun's own report of a failure
         try:
-            elastic_launch(config, sys.executable)("-m", module)
+            elastic_launch(config, sys.executable)("-m", module, *arguments)
         except SignalException:
             raise KeyboardInterrupt from None
         except ChildFailedError as error:

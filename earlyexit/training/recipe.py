@@ -114,7 +114,9 @@ class QatRecipe(DistilledRecipe):
     """Quantization-aware training; 0 epochs leave the network to post-training quantization.
 
     Attributes:
+        rounding: whether the network rounds in training; False: the same training in float, to compare with.
         freeze_ranges: share of the steps after which the ranges of activations stay.
     """
 
+    rounding: bool
     freeze_ranges: Annotated[float, Field(gt=0, le=1)]

@@ -1,9 +1,11 @@
 """The three trainings: the baseline, Stage A (exits alone) and Stage B (all together) of Section II-A."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -128,28 +130,31 @@ def train_quantized(
     bits: int,
     per_channel: bool,
 ) -> tuple[EarlyExitNetwork, list[list[tuple[float, float]]], Metrics]:
-    """Train a network that rounds as its integer file will, by the weighted loss of Eq. 1.
+    """Train a network that rounds as its quantized file will, by the weighted loss of Eq. 1.
 
     Args:
-        network: trained and folded; it is its own teacher as it was before, and changes.
+        network: trained and folded; it changes. Its final classifier as it was before is a teacher.
         recipe: how to train.
         weights: of the losses, one per classifier.
         session: the images, the device, the teacher.
         bits, per_channel: of the weights, as `FakeQuantizedWeights` takes them.
 
     Returns:
-        the trained network without rounding, its weights being those of the integer file; for each segment, the ranges
-        of its input and of each operator's output; the last epoch's metrics.
+        the trained network without rounding, its weights being those of the quantized file; for each segment, the
+        ranges of its input and of each operator's output (no segments without `recipe.rounding`); the last epoch's
+        metrics.
 
     Raises:
         ValueError: as `train_baseline`, or a range is empty or not finite.
     """
-    before = copy.deepcopy(network)
-    steps = round(recipe.freeze_ranges * recipe.epochs * len(session.batches(network, recipe.batch_size)))
-    rounding = fake_quantized(network, bits, per_channel, steps)
-    metrics = _fine_tune("qat", rounding, before, recipe, weights, session)
-    rounding.cpu()
-    return settled(rounding), learned_ranges(rounding), metrics
+    before, settings = copy.deepcopy(network), {}
+    if recipe.rounding:
+        steps = round(recipe.freeze_ranges * recipe.epochs * len(session.batches(network, recipe.batch_size)))
+        network = fake_quantized(network, bits, per_channel, steps)
+        settings = {"weights": {"bits": bits, "per_channel": per_channel}}
+    metrics = _fine_tune("qat", network, before, recipe, weights, session, settings)
+    network.cpu()
+    return settled(network), learned_ranges(network) if recipe.rounding else [], metrics
 
 
 def train_exits(network: EarlyExitNetwork, recipe: DisjointRecipe, session: Session) -> Metrics:
@@ -200,8 +205,12 @@ def _fine_tune(
     recipe: DistilledRecipe,
     weights: Sequence[float],
     session: Session,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Metrics:
-    """Train all of a trained network; `before`: the same network, whose final classifier is a teacher."""
+    """Train all of a trained network; `before`: the same network, whose final classifier is a teacher.
+
+    `settings`: what determines the result besides recipe and session, as JSON values.
+    """
     session.place(network)
     session.place(before)
     before.eval()
@@ -213,7 +222,7 @@ def _fine_tune(
 
     taught = distillation(recipe, session.taught, own)
     batches, right = session.batches(network, recipe.batch_size), _right(network, session)
-    return _train(title, network, network, recipe, weights, batches, taught, right, session)
+    return _train(title, network, network, recipe, weights, batches, taught, right, session, settings)
 
 
 class _Heads(nn.Module):
@@ -249,18 +258,24 @@ def _train(
     taught: Distillation | None,
     right: Callable[[], Tensor],
     session: Session,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Metrics:
     """Train `model`, a part of `network` or all of it; `right` counts the correct held-out images per classifier."""
     names = network.architecture.outputs[: len(weights)]
     unfinished = None
     if session.unfinished is not None:
-        settings = {
-            "recipe": recipe.model_dump(),
-            "augmentation": session.augment and session.augment.model_dump(),
-            "precision": session.precision,
-            "teacher": session.taught and session.taught.summary(),
-        }
-        mark = fingerprint(network, session.train, session.device, settings)
+        mark = fingerprint(
+            network,
+            session.train,
+            session.device,
+            {
+                "recipe": recipe.model_dump(),
+                "augmentation": session.augment and session.augment.model_dump(),
+                "precision": session.precision,
+                "teacher": session.taught and session.taught.summary(),
+                **settings,
+            },
+        )
         unfinished = Unfinished(session.unfinished, title, mark, session.device)
     share_norms(model)
     return fit(

@@ -1,0 +1,53 @@
+"""Stage qat: a network trained while it rounds as its quantized file will; a copy of the network without qat.epochs."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from earlyexit.common.files import replacing_folder
+from earlyexit.model import ranges
+from earlyexit.params import Params, load
+from stages import run
+
+FILES = "model.safetensors", "model.json"
+
+
+def main() -> None:
+    """Write models/qat/NAME from models/pruned/NAME; the first argument is NAME, baseline or early_exit."""
+    name = sys.argv[1]
+    params = load()
+    if params.qat.epochs:
+        _train(name, params)
+        return
+    with replacing_folder(Path("models/qat", name)) as folder:
+        for file in FILES:
+            shutil.copyfile(Path("models/pruned", name, file), folder / file)
+        ranges.write(folder, [])
+
+
+def _train(name: str, params: Params) -> None:
+    # Imported here: torch and the converter take seconds to load, which a mere copy need not wait for.
+    from earlyexit.model import checkpoint
+    from earlyexit.model.architecture import for_each
+    from earlyexit.quantization.convert import keep_biases
+    from earlyexit.training.distributed import launch
+    from earlyexit.training.trainers import train_quantized
+    from stages.logs import training
+
+    if launch("stages.qat", params.train.processes, name):
+        return
+    weights, joint, source = params.weight_format(), params.joint, Path("models/pruned", name)
+    with training(f"qat/{name}", params.train, params.augment, params.teacher.share) as (folder, session):
+        network = checkpoint.load(source)
+        checkpoint.check_finite(network.state_dict(), source / checkpoint.WEIGHTS)
+        keep_biases(network.fold())
+        shares = [*for_each(joint.w_exits, len(network.exits)), joint.w_final] if len(network.exits) else [1.0]
+        trained, found, metrics = train_quantized(
+            network, params.qat, shares, session, bits=weights.bits, per_channel=weights.per_channel
+        )
+        checkpoint.save(folder, trained, {**checkpoint.facts(source), "metrics": metrics})
+        ranges.write(folder, found)
+
+
+if __name__ == "__main__":
+    run(main)
