@@ -3,6 +3,7 @@
 # make seeds, positions, placement       sweeps of the default network: reports/sweeps/*.md
 # make readings       the paper's rates and INT8 loss, by each way to read them, on make seeds' runs or RUNS='FOLDER...'
 # make prune          smaller networks (prune.target), early exits, and both; on photographs: make prune-photos PHOTOS=...
+# make bits           weights of 8 and 4 bits, quantized after training and in it; on photographs: make bits-photos PHOTOS=...
 # make promises       how often the guaranteed policy's promise is broken, on the run in this folder
 # make vww     all of Visual Wake Words: docs/data.md; other params: make vww ARGS='-S joint.w_final=0.5'
 # make photos PHOTOS=... TEACHER=...   the default network on photographs, taught by a bigger one: docs/photographs.md
@@ -22,7 +23,7 @@ MADE = find data models -mindepth 1 ! -path data/README.md ! -path models/README
 READY = $(VENV)/.ready-$(shell cat requirements.txt constraints.txt | cksum | cut -d ' ' -f 1)
 READY_DEV = $(VENV)/.ready-dev-$(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: repro test lint clean readme promises readings seeds positions placement prune prune-photos regimes vww photos photos-pretrained show given-photos given-pretrained
+.PHONY: repro test lint clean readme promises readings seeds positions placement prune prune-photos bits bits-photos regimes vww photos photos-pretrained show given-photos given-pretrained
 
 # From a clean clone it also notes how long everything took, for the README.
 repro: $(READY)
@@ -42,7 +43,7 @@ lint: $(READY_DEV)
 	$(RUN) lint-imports --no-logo --no-cache
 
 # Finished stages come from the run cache. Experiments of an earlier sweep on the same commit are replaced.
-FORGET = $(RUN) dvc exp list --name-only | grep -E '^$@(-[0-9]+)?$$' | $(RUN) xargs -r dvc exp remove --quiet
+FORGET = $(RUN) dvc exp list --name-only | grep -E '^$@(_[a-z]+)?(-[0-9]+)?$$' | $(RUN) xargs -r dvc exp remove --quiet
 # On two cores, two experiments of one thread each are done sooner: make seeds JOBS=2 SWEEP='-S train.threads=1'
 JOBS ?= 1
 QUEUE = $(RUN) dvc exp run --queue --quiet $(SWEEP)
@@ -83,11 +84,41 @@ prune: $(READY)
 
 # The same on photographs, as make photos takes them. Absolute paths: queued experiments run in a copy of this folder.
 prune-photos: SEEDS = 1
-prune-photos: RECIPE_OF_PRUNE = $$($(RUN) python -m experiments.recipes photos$(if $(PRETRAINED),-continued)) \
+RECIPE_OF_PHOTOS = $$($(RUN) python -m experiments.recipes photos$(if $(PRETRAINED),-continued)) \
 -S "data.source='$$(realpath "$$PHOTOS")'" $(if $(TEACHER),-S "teacher.model='$$(realpath "$$TEACHER")'") \
 $(if $(PRETRAINED),-S "baseline.pretrained='$$(realpath "$$PRETRAINED")'")
+prune-photos: RECIPE_OF_PRUNE = $(RECIPE_OF_PHOTOS)
 prune-photos: $(READY) given-photos
 	$(RUN_PRUNE)
+
+# Weights of eight and of four bits: quantized after training, in it, and after as much more training in float; and the
+# larger network that fits the device thanks to four bits. TFLM unpacks weights in its arena, so the limit is raised.
+BITS ?= 8,4
+WEIGHTS ?= per_channel,per_tensor
+QAT_EPOCHS ?= 2
+ANY_SRAM = -S memory.sram_limit.mobilenet_v2=131072
+TRAINED_ON = -S qat.epochs=$(QAT_EPOCHS) $(OF_BITS)
+define QUEUE_BITS
+	$(FORGET)
+	$(QUEUE) --name $@_ptq $(OF_BITS)
+	$(QUEUE) --name $@_qat $(TRAINED_ON)
+	$(QUEUE) --name $@_float -S qat.rounding=false $(TRAINED_ON)
+endef
+
+bits: OF_BITS = $(ANY_SRAM) -S ptq.bits=$(BITS) -S ptq.weights=$(WEIGHTS) -S train.seed=$(SEEDS)
+bits: $(READY)
+	$(QUEUE_BITS)
+	$(QUEUE) --name $@_larger $$($(RUN) python -m experiments.recipes four-bits) -S qat.epochs=$(QAT_EPOCHS) -S train.seed=$(SEEDS)
+	$(RUN_QUEUED)
+	$(RUN) python -m experiments.bits $@ ptq qat float larger
+
+bits-photos: SEEDS = 1
+bits-photos: WEIGHTS = per_channel
+bits-photos: OF_BITS = $(ANY_SRAM) $(RECIPE_OF_PHOTOS) -S ptq.bits=$(BITS) -S ptq.weights=$(WEIGHTS) -S train.seed=$(SEEDS)
+bits-photos: $(READY) given-photos
+	$(QUEUE_BITS)
+	$(RUN_QUEUED)
+	$(RUN) python -m experiments.bits $@ ptq qat float
 
 promises: $(READY)
 	$(RUN) dvc repro policy evaluate

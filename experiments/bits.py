@@ -1,0 +1,160 @@
+"""`python -m experiments.bits NAME GROUP...`: weights of eight and of four bits, quantized after training and in it."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from earlyexit.common.markdown import millions, percent_within, table, thousands
+from experiments.finished import Experiment, find, save
+from experiments.seeds import cell, spread
+from stages import run
+
+LARGER = "larger"
+"""The group of experiments on a larger network, which fits the device thanks to four bits."""
+
+_WAYS = ["PTQ", "trained on in float, PTQ", "QAT"]
+_PTQ, _FLOAT, _QAT = _WAYS
+_REFERENCE = ("", 8, "per_channel", _PTQ)
+_COSTS = {
+    "flash": "flash, .tflite",
+    "sram": "SRAM, TFLM",
+    "library_flash": "flash, C library",
+    "library_ram": "RAM, C library",
+}
+
+
+def rows(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, Any]]:
+    """Return for each network and each way to quantize it: accuracies on val, changes, and costs.
+
+    Args:
+        experiments: with the group of each.
+
+    Returns:
+        rows of network ("" or "larger"), bits, weights, way, and seeds; accuracy of each classifier, and change against
+        eight bits per channel by PTQ at the same seed (None where there is no such experiment), as mean and deviation
+        over seeds; bytes and cycles, the largest of any seed.
+    """
+    found = [_run(group, experiment) for group, experiment in experiments]
+    reference = {entry["seed"]: entry["accuracy"] for entry in found if entry["key"] == _REFERENCE}
+    keys = sorted({entry["key"] for entry in found}, key=lambda key: (key[0], -key[1], key[2], _WAYS.index(key[3])))
+    return [_row(key, [entry for entry in found if entry["key"] == key], reference) for key in keys]
+
+
+def markdown(found: Sequence[dict[str, Any]], n: int) -> str:
+    """Return the rows as two Markdown tables: accuracies, and costs."""
+    classifiers = list(found[0]["accuracy"])
+    heads = ["Network", "Bits", "Scales", "Quantized by", "Seeds", *(f"{name} (%)" for name in classifiers)]
+    heads += [f"change, {name}" for name in classifiers]
+    cells = [
+        [
+            *_labels(row),
+            ", ".join(map(str, row["seeds"])),
+            *(_accuracy(row["accuracy"][name]) for name in classifiers),
+            *(cell(row["change"][name], 100, "+") for name in classifiers),
+        ]
+        for row in found
+    ]
+    lines = table(heads, cells, labels=5)
+    lines += [
+        "",
+        f"Val accuracy of the quantized networks, n = {n:,}. Several seeds: mean ± sample standard deviation; one "
+        "seed: 95 % interval. Change: points against eight bits per channel by PTQ, of the same seeds.",
+        "",
+    ]
+    costs = [[*_labels(row), *(thousands(row[key]) for key in _COSTS), millions(row["cycles"], 2)] for row in found]
+    lines += table(["Network", "Bits", "Scales", "Quantized by", *_COSTS.values(), "Cycles (M)"], costs, labels=4)
+    lines += [
+        "",
+        "Bytes of the early-exit network, the largest of any seed. Cycles: estimated, of an emulated Cortex-M4, for an "
+        "image that leaves at the final classifier. Each layer's outputs equalled those of the reference kernels.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write reports/sweeps/NAME.json and .md of the experiments NAME_GROUP, NAME_GROUP-1, ...
+
+    Raises:
+        ValueError: no GROUP is given, or there are no experiments of that name.
+    """
+    sweep, *groups = sys.argv[1:]
+    if not groups:
+        raise ValueError("usage: python -m experiments.bits NAME GROUP..., e.g. bits ptq qat float larger")
+    experiments = [(group, experiment) for group in groups for experiment in find(f"{sweep}_{group}")]
+    found = rows(experiments)
+    n = experiments[0][1].report("policies.json")["n"]
+    save(sweep, {"n": n, "rows": found}, markdown(found, n))
+
+
+def _run(group: str, experiment: Experiment) -> dict[str, Any]:
+    memory, emulated = experiment.report("memory.json"), experiment.report("emulated.json")
+    linked = memory["linked"]["early_exit"]
+    classifiers = experiment.report("reliability.json")["classifiers"]
+    (baseline,) = [row for row in experiment.report("table1.json") if row["configuration"] == "int8_baseline"]
+    whole = list(emulated["segments"].values())[-1]
+    return {
+        "key": (
+            LARGER if group == LARGER else "",
+            experiment.param("ptq.bits"),
+            experiment.param("ptq.weights"),
+            _way(experiment),
+        ),
+        "seed": experiment.param("train.seed"),
+        "accuracy": {
+            "baseline": {
+                "value": baseline["accuracy"],
+                "low": baseline["accuracy_low"],
+                "high": baseline["accuracy_high"],
+            },
+            **{name: entry["accuracy"] for name, entry in classifiers.items()},
+        },
+        "flash": memory["early_exit"]["flash"],
+        "sram": memory["early_exit"]["sram"],
+        "library_flash": linked["flash"]["total"],
+        "library_ram": linked["ram"]["total"],
+        "cycles": whole["cycles_until"],
+    }
+
+
+def _row(key: tuple[str, int, str, str], runs: Sequence[dict[str, Any]], reference: dict[int, Any]) -> dict[str, Any]:
+    network, bits, weights, way = key
+    runs = sorted(runs, key=lambda run: run["seed"])
+    names = list(runs[0]["accuracy"])
+    return {
+        "network": network,
+        "bits": bits,
+        "weights": weights,
+        "way": way,
+        "seeds": [run["seed"] for run in runs],
+        "accuracy": {
+            name: runs[0]["accuracy"][name]
+            if len(runs) == 1
+            else spread([run["accuracy"][name]["value"] for run in runs])
+            for name in names
+        },
+        "change": {name: spread([_change_of(run, name, reference) for run in runs]) for name in names},
+        **{cost: max(run[cost] for run in runs) for cost in (*_COSTS, "cycles")},
+    }
+
+
+def _change_of(run: dict[str, Any], name: str, reference: dict[int, Any]) -> float | None:
+    before = reference.get(run["seed"])
+    return None if before is None else float(run["accuracy"][name]["value"] - before[name]["value"])
+
+
+def _labels(row: dict[str, Any]) -> list[str]:
+    return [row["network"] or "default", str(row["bits"]), row["weights"].replace("_", " "), row["way"]]
+
+
+def _accuracy(found: dict[str, float]) -> str:
+    return cell(found, 100) if "mean" in found else percent_within(found["value"], found["low"], found["high"], 1)
+
+
+def _way(experiment: Experiment) -> str:
+    if not experiment.param("qat.epochs"):
+        return _PTQ
+    return _QAT if experiment.param("qat.rounding") else _FLOAT
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,110 @@
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import bits
+
+NAMES = "baseline", "exit1", "final"
+
+
+class Finished:
+    """What `finished.Experiment` is asked for; each bit that is missing costs a point, and QAT wins it back."""
+
+    def __init__(self, seed: int, bit_count: int = 8, weights: str = "per_channel", qat: int = 0, **more: Any) -> None:
+        self.params: dict[str, Any] = {
+            "train.seed": seed,
+            "ptq.bits": bit_count,
+            "ptq.weights": weights,
+            "qat.epochs": qat,
+            "qat.rounding": True,
+        } | {name.replace("_", ".", 1): value for name, value in more.items()}
+
+    def param(self, leaf: str) -> Any:
+        return self.params[leaf]
+
+    @property
+    def value(self) -> float:
+        lost = 0 if self.params["qat.epochs"] and self.params["qat.rounding"] else 8 - self.params["ptq.bits"]
+        return float(0.8 + 0.01 * self.params["train.seed"] - 0.01 * lost)
+
+    def report(self, name: str) -> Any:
+        accuracy = {"value": self.value, "low": self.value - 0.1, "high": self.value + 0.1, "n": 2000}
+        if name == "table1.json":
+            return [
+                {"configuration": "fp32", "accuracy": 0.9},
+                {
+                    "configuration": "int8_baseline",
+                    "accuracy": self.value,
+                    "accuracy_low": accuracy["low"],
+                    "accuracy_high": accuracy["high"],
+                },
+            ]
+        if name == "reliability.json":
+            return {"classifiers": {name: {"accuracy": accuracy} for name in NAMES[1:]}}
+        if name == "memory.json":
+            size = 1000 * self.params["ptq.bits"] + self.params["train.seed"]
+            linked = {"flash": {"total": size}, "ram": {"total": 30}}
+            return {"early_exit": {"flash": size, "sram": 60}, "linked": {"early_exit": linked}}
+        if name == "emulated.json":
+            return {"segments": {"exit1": {"cycles_until": 1_000_000}, "final": {"cycles_until": 3_000_000}}}
+        return {"n": 2000}
+
+
+def found(*experiments: Finished, group: str = "ptq") -> list[dict[str, Any]]:
+    return bits.rows([(group, experiment) for experiment in experiments])  # type: ignore[misc]
+
+
+def test_changes_are_against_eight_bits_after_training_at_the_same_seed() -> None:
+    rows = found(Finished(1, 4), Finished(2), Finished(1), Finished(2, 4), Finished(2, 4, qat=2))
+    assert [(row["bits"], row["way"], row["seeds"]) for row in rows] == [
+        (8, "PTQ", [1, 2]),
+        (4, "PTQ", [1, 2]),
+        (4, "QAT", [2]),
+    ]
+    for row, mean in zip(rows, (0.0, -0.04, 0.0), strict=True):
+        assert row["change"].keys() == row["accuracy"].keys() == set(NAMES)
+        assert row["change"]["final"]["mean"] == pytest.approx(mean)
+    assert rows[0]["accuracy"]["final"]["mean"] == pytest.approx(0.815)
+    assert (rows[1]["flash"], rows[1]["cycles"]) == (4002, 3_000_000)
+
+
+def test_training_on_in_float_and_a_larger_network_have_rows_of_their_own() -> None:
+    rows = found(Finished(1), Finished(1, qat=2, qat_rounding=False)) + found(Finished(1, 4, qat=2), group="larger")
+    assert [(row["network"], row["way"]) for row in rows] == [
+        ("", "PTQ"),
+        ("", "trained on in float, PTQ"),
+        ("larger", "QAT"),
+    ]
+
+
+def test_a_seed_without_a_reference_has_no_change() -> None:
+    rows = found(Finished(1), Finished(2, 4))
+    assert rows[1]["change"]["final"] is None
+    assert "| - | - | - |" in bits.markdown(rows, 2000)
+
+
+def test_the_report_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports/sweeps").mkdir(parents=True)
+    groups = {
+        "trial_ptq": [Finished(1), Finished(2), Finished(1, 4, "per_tensor")],
+        "trial_larger": [Finished(1, 4, qat=2)],
+    }
+    monkeypatch.setattr(bits, "find", groups.__getitem__)
+    monkeypatch.setattr(sys, "argv", ["", "trial", "ptq", "larger"])
+    bits.main()
+    lines = Path("reports/sweeps/trial.md").read_text().splitlines()
+    assert lines[2].startswith("| default | 8 | per channel | PTQ | 1, 2 | 81.50 ± 0.71 |")
+    assert lines[3].startswith("| default | 4 | per tensor | PTQ | 1 | 77.0 (67.0 to 87.0) |")
+    assert lines[3].endswith("| -4.00 | -4.00 | -4.00 |")
+    assert "| larger | 4 | per channel | QAT | 4,001 | 60 | 4,001 | 30 | 3.00 |" in lines
+    assert json.loads(Path("reports/sweeps/trial.json").read_text())["n"] == 2000
+
+
+def test_the_groups_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["", "bits"])
+    with pytest.raises(ValueError, match=r"^usage: python -m experiments\.bits NAME GROUP"):
+        bits.main()
