@@ -55,7 +55,8 @@ def emulate(
     flash, ram = memory
     never = Policy(name="never", thresholds=[NEVER] * (len(network.names) - 1))
     image = build(source.generate(network, never), flash=flash, ram=ram)
-    kernels = sorted({emit.kernel(layer) for segment in source.read(network.models) for layer in segment.layers})
+    layers = [layer for segment in source.read(network.models) for layer in segment.layers]
+    kernels = sorted({name for layer in layers for name in emit.calls(layer)})
     trace = library.run(image, images, features_bytes(network), kernels, refill)
     check(network, images, trace)
     return Emulated(network, image, trace)

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from earlyexit.common.markdown import NOTHING, bold, percent, table, thousands
 from earlyexit.emulation.compiler import OPTIMIZE
 from earlyexit.emulation.emulate import Emulated
+from earlyexit.emulation.emulator import Cost
 from earlyexit.firmware import emit, layers, source
+from earlyexit.firmware.layers import Layer
 from earlyexit.firmware.text import shape_text
 from earlyexit.tflite import reader
 
@@ -89,9 +91,8 @@ def layer_costs(emulated: Emulated) -> list[dict[str, Any]]:
     """
     rows = []
     for number, (name, model) in enumerate(zip(emulated.network.names, emulated.network.models, strict=True)):
-        calls = [[count for _, count in cost.calls] for cost in emulated.trace.segments[number]]
-        counts = np.mean(calls, 0)
         found = layers.read(model, f"segment{number + 1}.tflite").layers
+        counts = np.mean([_by_layer(cost, found) for cost in emulated.trace.segments[number]], 0)
         for layer, operator, (instructions, cycles) in zip(found, reader.operators(model), counts, strict=True):
             rows.append(
                 {
@@ -135,6 +136,14 @@ def by_kind(layer_rows: Sequence[dict[str, Any]]) -> list[str]:
         rows.append([kind, *cells, *map(_per_mac, (entry, *segments))])
     heads = ["layers", "estimated cycles", "share", "instructions", "estimated cycles per MAC"]
     return table([*heads, *(f"per MAC, {name}" for name in names)], rows)
+
+
+def _by_layer(cost: Cost, found: Sequence[Layer]) -> NDArray[np.int64]:
+    """Return the instructions and cycles of each layer of a segment, those of all kernels that it runs."""
+    calls = [emit.calls(layer) for layer in found]
+    assert [name for name, _ in cost.calls] == [name for names in calls for name in names]
+    first = np.cumsum([0, *map(len, calls[:-1])])
+    return np.add.reduceat(np.array([count for _, count in cost.calls], np.int64), first)
 
 
 def _exits(found: dict[str, Any]) -> list[str]:

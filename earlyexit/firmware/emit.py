@@ -35,6 +35,12 @@ def kernel(layer: Layer) -> str:
     return kernels[type(layer)]
 
 
+def calls(layer: Layer) -> tuple[str, ...]:
+    """Return the kernels that run one after the other: that of the layer, and one that it calls."""
+    name = kernel(layer)
+    return (name, _KERNELS[Depthwise]) if name == _KERNELS4[Depthwise] else (name,)
+
+
 def constants(layer: Layer, name: str) -> str:
     """Return the C definitions of the layer's arrays and of its description, a `static const` struct called `name`."""
     kind, fields = description(layer, name)

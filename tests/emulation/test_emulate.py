@@ -40,6 +40,22 @@ def test_weights_of_four_bits_take_less_flash_and_few_more_cycles(four_bits: Dep
     assert all(row["cycles"] > 0 for row in rows)
 
 
+def test_layers_of_eight_and_four_bits_in_one_network(
+    deployed: Deployment, four_bits: Deployment, early_exit: Emulated
+) -> None:
+    """A depthwise convolution of four bits calls the kernel of eight, which is that of other layers here."""
+    mixed = replace(deployed, models=[*deployed.models[:1], *four_bits.models[1:]])
+    images = mixed.quantize(tiny_network.images(3, seed=8))
+    rows, eight = report.layer_costs(emulate.emulate(mixed, images, MEMORY)), report.layer_costs(early_exit)
+    four = report.layer_costs(emulate.emulate(four_bits, images, MEMORY))
+    first = sum(row["segment"] == deployed.names[0] for row in rows)
+    assert any(row["kind"] == "depthwise" for row in rows[:first])
+    for row, expected in zip(rows, [*eight[:first], *four[first:]], strict=True):
+        assert {**row, "cycles": 0, "instructions": 0} == {**expected, "cycles": 0, "instructions": 0}
+        for kind in ("cycles", "instructions"):
+            assert row[kind] == pytest.approx(expected[kind], rel=0.01)
+
+
 def test_segments_add_up(found: dict[str, Any], early_exit: Emulated) -> None:
     segments = list(found["segments"].values())
     assert list(found["segments"]) == early_exit.network.names
