@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 def _shrink(params: Params, target: float) -> None:
-    prune, cost = params.prune, COSTS[params.prune.cost]
+    prune, cost = params.prune, partial(COSTS[params.prune.cost], weights=params.weight_format())
     network = checkpoint.load(BASELINE)
     checkpoint.check_finite(network.state_dict(), BASELINE / checkpoint.WEIGHTS)
     whole, channels = cost(network.architecture), _channels(network)

@@ -6,22 +6,25 @@ from types import MappingProxyType
 from earlyexit.budget import cycles
 from earlyexit.budget.blueprint import blueprint
 from earlyexit.model.architecture import Architecture
+from earlyexit.quantization.recipe import EIGHT_BITS, WeightFormat
 from earlyexit.tflite.reader import Operator, operators
 
 
-def estimated_cycles(architecture: Architecture) -> float:
+def estimated_cycles(architecture: Architecture, weights: WeightFormat = EIGHT_BITS) -> float:
     """Return the estimated cycles of a Cortex-M4 for an image that no early exit stops."""
-    return cycles.estimate(_operators(architecture))
+    return cycles.estimate(_operators(architecture, weights))
 
 
-def macs(architecture: Architecture) -> float:
-    """Return the multiply-accumulates for an image that no early exit stops."""
-    return float(sum(operator.macs for operator in _operators(architecture)))
+def macs(architecture: Architecture, weights: WeightFormat = EIGHT_BITS) -> float:
+    """Return the multiply-accumulates for an image that no early exit stops; `weights` make no difference."""
+    return float(sum(operator.macs for operator in _operators(architecture, weights)))
 
 
-COSTS: Mapping[str, Callable[[Architecture], float]] = MappingProxyType({"cycles": estimated_cycles, "macs": macs})
+COSTS: Mapping[str, Callable[[Architecture, WeightFormat], float]] = MappingProxyType(
+    {"cycles": estimated_cycles, "macs": macs}
+)
 """By the names of params.yaml."""
 
 
-def _operators(architecture: Architecture) -> list[Operator]:
-    return [operator for model in blueprint(architecture) for operator in operators(model)]
+def _operators(architecture: Architecture, weights: WeightFormat) -> list[Operator]:
+    return [operator for model in blueprint(architecture, weights) for operator in operators(model)]

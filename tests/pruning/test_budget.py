@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.budget import least_cost, narrowed
 from earlyexit.pruning.importance import by_scale
 from earlyexit.pruning.layers import layers, widths
+from earlyexit.quantization.recipe import WeightFormat
 from tests import tiny_network
 from tests.model.test_network import architectures
 from tests.tiny_network import FAMILIES, Family
@@ -27,11 +30,19 @@ def logits(network: EarlyExitNetwork) -> np.ndarray:
 
 
 @settings(max_examples=15, deadline=None)
-@given(architectures(), st.floats(0.3, 0.95), st.sampled_from([1, 2, 4]), st.sampled_from(sorted(COSTS)))
-def test_the_result_fits_and_keeps_multiples(structure: object, share: float, multiple: int, name: str) -> None:
+@given(
+    architectures(),
+    st.floats(0.3, 0.95),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from(sorted(COSTS)),
+    st.sampled_from([4, 8]),
+)
+def test_the_result_fits_and_keeps_multiples(
+    structure: object, share: float, multiple: int, name: str, bits: int
+) -> None:
     assert isinstance(structure, type(tiny_network.architecture()))
     network = tiny_network.network(structure.model_copy(update={"exits": [], "head_channels": []}))
-    cost, before = COSTS[name], widths(layers(network))
+    cost, before = partial(COSTS[name], weights=WeightFormat(bits=bits)), widths(layers(network))
     limit = share * cost(network.architecture)
     try:
         found = narrowed(network, by_scale(network), limit, multiple, cost)

@@ -9,6 +9,7 @@ from earlyexit.dataset import PackedSplit
 from earlyexit.model import checkpoint
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.layers import layers, widths
+from earlyexit.quantization.recipe import WeightFormat
 from earlyexit.training.trainers import train_baseline
 from stages import logs, shrink
 from tests.stages.tiny_params import tiny
@@ -56,6 +57,16 @@ def test_the_network_fits_the_target_and_was_trained(importance: str, monkeypatc
     assert (facts["shrunk"]["channels"], facts["shrunk"]["removed"]) == (before, before - after)
     assert "calibration/final" in facts["metrics"]
     assert not Path("models/.unfinished/shrunk").exists()
+
+
+def test_cycles_are_those_of_the_weights_that_the_device_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run(monkeypatch, **TARGET, **{"prune.multiple": 1, "ptq.bits": 4, "ptq.weights": "per_tensor"})
+    networks = checkpoint.load(found).architecture, tiny().baseline_architecture()
+    share, of_eight_bits = (
+        estimated_cycles(networks[0], weights) / estimated_cycles(networks[1], weights)
+        for weights in (WeightFormat(per_channel=False, bits=4), WeightFormat())
+    )
+    assert checkpoint.facts(found)["shrunk"]["left"] == share != of_eight_bits
 
 
 def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
