@@ -108,7 +108,7 @@ endef
 bits: OF_BITS = $(ANY_SRAM) -S ptq.bits=$(BITS) -S ptq.weights=$(WEIGHTS) -S train.seed=$(SEEDS)
 bits: $(READY)
 	$(QUEUE_BITS)
-	$(QUEUE) --name $@_larger $$($(RUN) python -m experiments.recipes four-bits) -S qat.epochs=$(QAT_EPOCHS) -S train.seed=$(SEEDS)
+	$(QUEUE) --name $@_larger $$($(RUN) python -m experiments.recipes four-bits) -S train.seed=$(SEEDS)
 	$(RUN_QUEUED)
 	$(RUN) python -m experiments.bits $@ ptq qat float larger
 
