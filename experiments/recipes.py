@@ -66,8 +66,8 @@ PRETRAINED = (
 )
 
 # A network of more weights than the default one, in the same flash and SRAM, by weights of four bits. Found with
-# `python -m earlyexit.budget`: TFLM unpacks the weights of a layer in its arena, and so projections are narrower for their
-# inputs, and the last exit sits further back, where less of the network is left to one segment.
+# `python -m earlyexit.budget`. TFLM unpacks the weights of a layer in its arena, so the last exit sits further back and
+# leaves less of the network to one segment.
 FOUR_BITS = (
     "ptq.bits=4",
     "qat.epochs=2",
