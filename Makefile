@@ -92,23 +92,25 @@ prune-photos: $(READY) given-photos
 	$(RUN_PRUNE)
 
 # Weights of eight and of four bits: quantized after training, in it, and after as much more training in float; and the
-# larger network that fits the device thanks to four bits. TFLM unpacks weights in its arena, so the limit is raised.
+# larger network that fits the device thanks to four bits. TFLM unpacks weights in its arena, so the limit is raised. Only
+# the stages run whose results are compared.
 BITS ?= 8,4
 WEIGHTS ?= per_channel,per_tensor
 QAT_EPOCHS ?= 2
 ANY_SRAM = -S memory.sram_limit.mobilenet_v2=131072
+MEASURED = evaluate memory
 TRAINED_ON = -S qat.epochs=$(QAT_EPOCHS) $(OF_BITS)
 define QUEUE_BITS
 	$(FORGET)
-	$(QUEUE) --name $@_ptq $(OF_BITS)
-	$(QUEUE) --name $@_qat $(TRAINED_ON)
-	$(QUEUE) --name $@_float -S qat.rounding=false $(TRAINED_ON)
+	$(QUEUE) --name $@_ptq $(OF_BITS) $(MEASURED)
+	$(QUEUE) --name $@_qat $(TRAINED_ON) $(MEASURED)
+	$(QUEUE) --name $@_float -S qat.rounding=false $(TRAINED_ON) $(MEASURED)
 endef
 
 bits: OF_BITS = $(ANY_SRAM) -S ptq.bits=$(BITS) -S ptq.weights=$(WEIGHTS) -S train.seed=$(SEEDS)
 bits: $(READY)
 	$(QUEUE_BITS)
-	$(QUEUE) --name $@_larger $$($(RUN) python -m experiments.recipes four-bits) -S qat.epochs=$(QAT_EPOCHS) -S train.seed=$(SEEDS)
+	$(QUEUE) --name $@_larger $$($(RUN) python -m experiments.recipes four-bits) -S train.seed=$(SEEDS) $(MEASURED)
 	$(RUN_QUEUED)
 	$(RUN) python -m experiments.bits $@ ptq qat float larger
 

@@ -22,7 +22,7 @@ from earlyexit.evaluation import latency
 from earlyexit.evaluation.statistics import accuracy
 from earlyexit.model.inference import predict, prepare_torch
 from earlyexit.model.network import EarlyExitNetwork
-from earlyexit.model.pretrained import load_pretrained, pretrained_architecture, settle_norms
+from earlyexit.model.pretrained import pretrained
 from earlyexit.params import Params, load, overridden
 from earlyexit.policy import decision
 from earlyexit.pruning.exact import prune
@@ -30,7 +30,6 @@ from earlyexit.quantization.deploy import deploy_network
 from earlyexit.tflite.deployment import Deployment
 from earlyexit.tflite.segment import all_logits
 from stages import run
-from stages.baseline import SETTLING
 
 PACKED = "data/packed"
 COMPARED = 1000  # calibration images whose FP32 logits are compared
@@ -63,7 +62,7 @@ def main() -> None:
     """
     params = overridden(load(), sys.argv[1:])
     prepare_torch(params.train.seed, params.train.threads, "cpu")
-    before = pretrained(params)
+    before = given(params)
     start = time.perf_counter()
     after, groups = prune(before, params.prune.multiple)
     seconds = time.perf_counter() - start
@@ -84,7 +83,7 @@ def main() -> None:
     print("\n".join(table(["INT8", "before", "after", "before / after"], rows)))
 
 
-def pretrained(params: Params) -> EarlyExitNetwork:
+def given(params: Params) -> EarlyExitNetwork:
     """Return the network without exits with the weights of `baseline.pretrained`, as the baseline stage loads them.
 
     Raises:
@@ -92,11 +91,8 @@ def pretrained(params: Params) -> EarlyExitNetwork:
     """
     if params.baseline.pretrained is None:
         raise ValueError("baseline.pretrained: null; give a safetensors file of trained weights")
-    path = Path(params.baseline.pretrained)
-    network = EarlyExitNetwork(pretrained_architecture(params.baseline_architecture(), path))
-    load_pretrained(network, path)
-    settle_norms(network, open_split(PACKED, "train").images[:SETTLING], torch.device("cpu"))
-    return network
+    images = open_split(PACKED, "train").images
+    return pretrained(params.baseline_architecture(), Path(params.baseline.pretrained), images, torch.device("cpu"))
 
 
 def agreement(before: EarlyExitNetwork, after: EarlyExitNetwork, images: np.ndarray) -> Agreement:

@@ -2,8 +2,11 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from earlyexit.common.files import read_json
 from earlyexit.common.markdown import millions, percent_within, table, thousands
 from experiments.finished import Experiment, find, save
 from experiments.seeds import cell, spread
@@ -15,6 +18,7 @@ LARGER = "larger"
 _WAYS = ["PTQ", "trained on in float, PTQ", "QAT"]
 _PTQ, _FLOAT, _QAT = _WAYS
 _REFERENCE = ("", 8, "per_channel", _PTQ)
+_ACCURACY = "models/evaluation/accuracy.json"
 _COSTS = {
     "flash": "flash, .tflite",
     "sram": "SRAM, TFLM",
@@ -30,9 +34,9 @@ def rows(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, Any]]:
         experiments: with the group of each.
 
     Returns:
-        rows of network ("" or "larger"), bits, weights, way, and seeds; accuracy of each classifier, and change against
-        eight bits per channel by PTQ at the same seed (None where there is no such experiment), as mean and deviation
-        over seeds; bytes and cycles, the largest of any seed.
+        rows of network ("" or "larger"), bits, weights, way, seeds, and n val images; accuracy of each classifier, and
+        change against eight bits per channel by PTQ at the same seed (None where there is no such experiment), as mean
+        and deviation over seeds; bytes and cycles, the largest of any seed.
     """
     found = [_run(group, experiment) for group, experiment in experiments]
     reference = {entry["seed"]: entry["accuracy"] for entry in found if entry["key"] == _REFERENCE}
@@ -40,7 +44,7 @@ def rows(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, Any]]:
     return [_row(key, [entry for entry in found if entry["key"] == key], reference) for key in keys]
 
 
-def markdown(found: Sequence[dict[str, Any]], n: int) -> str:
+def markdown(found: Sequence[dict[str, Any]]) -> str:
     """Return the rows as two Markdown tables: accuracies, and costs."""
     classifiers = list(found[0]["accuracy"])
     heads = ["Network", "Bits", "Scales", "Quantized by", "Seeds", *(f"{name} (%)" for name in classifiers)]
@@ -57,8 +61,8 @@ def markdown(found: Sequence[dict[str, Any]], n: int) -> str:
     lines = table(heads, cells, labels=5)
     lines += [
         "",
-        f"Val accuracy of the quantized networks, n = {n:,}. Several seeds: mean ± sample standard deviation; one "
-        "seed: 95 % interval. Change: points against eight bits per channel by PTQ, of the same seeds.",
+        f"Val accuracy of the quantized networks, n = {found[0]['n']:,}. Several seeds: mean ± sample standard "
+        "deviation; one seed: 95 % interval. Change: points against eight bits per channel by PTQ, of the same seeds.",
         "",
     ]
     costs = [[*_labels(row), *(thousands(row[key]) for key in _COSTS), millions(row["cycles"], 2)] for row in found]
@@ -82,16 +86,16 @@ def main() -> None:
         raise ValueError("usage: python -m experiments.bits NAME GROUP..., e.g. bits ptq qat float larger")
     experiments = [(group, experiment) for group in groups for experiment in find(f"{sweep}_{group}")]
     found = rows(experiments)
-    n = experiments[0][1].report("policies.json")["n"]
-    save(sweep, {"n": n, "rows": found}, markdown(found, n))
+    save(sweep, found, markdown(found))
 
 
 def _run(group: str, experiment: Experiment) -> dict[str, Any]:
     memory, emulated = experiment.report("memory.json"), experiment.report("emulated.json")
     linked = memory["linked"]["early_exit"]
-    classifiers = experiment.report("reliability.json")["classifiers"]
-    (baseline,) = [row for row in experiment.report("table1.json") if row["configuration"] == "int8_baseline"]
-    whole = list(emulated["segments"].values())[-1]
+    *_, whole = emulated["segments"].values()
+    with TemporaryDirectory() as copy:
+        experiment.fetch([_ACCURACY], Path(copy))
+        accuracy = read_json(Path(copy, _ACCURACY))
     return {
         "key": (
             LARGER if group == LARGER else "",
@@ -100,14 +104,8 @@ def _run(group: str, experiment: Experiment) -> dict[str, Any]:
             _way(experiment),
         ),
         "seed": experiment.param("train.seed"),
-        "accuracy": {
-            "baseline": {
-                "value": baseline["accuracy"],
-                "low": baseline["accuracy_low"],
-                "high": baseline["accuracy_high"],
-            },
-            **{name: entry["accuracy"] for name, entry in classifiers.items()},
-        },
+        "n": accuracy.pop("n"),
+        "accuracy": {name: entry["int8"] for name, entry in accuracy.items()},
         "flash": memory["early_exit"]["flash"],
         "sram": memory["early_exit"]["sram"],
         "library_flash": linked["flash"]["total"],
@@ -126,6 +124,7 @@ def _row(key: tuple[str, int, str, str], runs: Sequence[dict[str, Any]], referen
         "weights": weights,
         "way": way,
         "seeds": [run["seed"] for run in runs],
+        "n": runs[0]["n"],
         "accuracy": {
             name: runs[0]["accuracy"][name]
             if len(runs) == 1

@@ -1,4 +1,4 @@
-"""Recipes for photographs: what differs from params.yaml.
+"""Recipes: what differs from params.yaml.
 
 python -m experiments.recipes NAME      prints a recipe as options of `dvc exp run`; `make vww` and others run them
 """
@@ -65,12 +65,24 @@ PRETRAINED = (
     "joint.freeze_norm=true",
 )
 
+# A network of more weights than the default one, in the same flash and SRAM, by weights of four bits. Found with
+# `python -m earlyexit.budget`. TFLM unpacks the weights of a layer in its arena, so the last exit sits further back and
+# leaves less of the network to one segment.
+FOUR_BITS = (
+    "ptq.bits=4",
+    "qat.epochs=2",
+    "model.mobilenet_v2.blocks=[[1,16,1,2],[4,24,3,2],[5,48,5,2],[4,60,4,1],[4,80,1,2]]",
+    "model.mobilenet_v2.last=160",
+    "exits.mobilenet_v2=[block2,block6,block10]",
+)
+
 RECIPES: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "vww": VWW,
         "photos": PHOTOS,
         "photos-continued": (*(change for change in PHOTOS if not change.startswith("baseline.")), *CONTINUED),
         "photos-pretrained": PRETRAINED,
+        "four-bits": FOUR_BITS,
     }
 )
 """Leaves of params.yaml and their values, by name."""

@@ -31,6 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 UNFINISHED = "unfinished"
 UNEVEN = "uneven"
+QUANTIZED = "quantized"
 
 
 class Stopped(BaseException):
@@ -70,6 +71,14 @@ def train(case: str, unfinished: Path | None = None, last: int = 0) -> dict[str,
     return {**state, "losses": torch.stack(losses) if losses else none, "metrics": torch.tensor(logged)}
 
 
+def quantized() -> dict[str, Tensor]:
+    """Train a network that rounds; return its weights and ranges. In float32, as rounding needs it."""
+    prepare_torch(0, 1, "cpu")
+    network = tiny_training.network("qat")
+    tiny_training.train("qat", network, TRAIN, HELD_OUT, log=lambda epoch, metrics: None, recipe=DISTILLED)
+    return {name: value.contiguous() for name, value in network.state_dict().items()}
+
+
 def main() -> None:
     """Do all that the tests compare."""
     out = Path(os.environ["RANKS_OUT"])
@@ -77,6 +86,7 @@ def main() -> None:
     rank = distributed.rank()
     for case in CASES:
         save_file(train(case), out / f"{case}-{rank}.safetensors")
+    save_file(quantized(), out / f"{QUANTIZED}-{rank}.safetensors")
     train("joint augmented", out / UNFINISHED, last=1)
     save_file(train("joint augmented", out / UNFINISHED), out / f"{UNFINISHED}-{rank}.safetensors")
     distributed.part = lambda count: (0, count) if rank == 0 else (count, count)

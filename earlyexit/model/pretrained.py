@@ -26,6 +26,28 @@ _TYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _TYPES |= {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
+SETTLING = 2048
+"""How many training images `pretrained` looks at for the statistics of batch norm."""
+
+
+def pretrained(plain: Architecture, path: Path, images: np.ndarray, device: torch.device) -> EarlyExitNetwork:
+    """Return a network with the weights in the file at `path`, ready to be trained on, on `device`.
+
+    Args:
+        plain: the architecture of params.yaml, without exits.
+        path: a safetensors file.
+        images: of the train split, uint8 (N, H, W, 3).
+        device: where the network will be.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_pretrained`.
+    """
+    network = EarlyExitNetwork(pretrained_architecture(plain, path))
+    load_pretrained(network, path)
+    settle_norms(network, images[:SETTLING], device)
+    return network
+
+
 def pretrained_architecture(plain: Architecture, path: Path) -> Architecture:
     """Return the architecture of the weights in the file at `path`: `plain`, or `plain` with fewer channels.
 

@@ -22,4 +22,4 @@ def test_fp32_logits_agree_and_a_difference_is_counted() -> None:
 
 def test_weights_are_asked_for() -> None:
     with pytest.raises(ValueError, match=r"^baseline\.pretrained: null; give a safetensors file"):
-        pruning.pretrained(overridden(load(ROOT / "params.yaml"), ["baseline.pretrained=null"]))
+        pruning.given(overridden(load(ROOT / "params.yaml"), ["baseline.pretrained=null"]))

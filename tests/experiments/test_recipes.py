@@ -3,8 +3,10 @@ import sys
 
 import pytest
 
+from earlyexit.budget import limits
+from earlyexit.budget.design import check, survey
 from earlyexit.params import load, overridden
-from experiments.recipes import RECIPES, VWW
+from experiments.recipes import FOUR_BITS, RECIPES, VWW
 from tests import ROOT
 
 
@@ -28,6 +30,17 @@ def test_a_recipe_is_printed_as_options(name: str) -> None:
 
 def test_all_of_visual_wake_words_comes_from_coco() -> None:
     assert overridden(load(ROOT / "params.yaml"), VWW).data.source == "coco2014"
+
+
+def test_the_larger_network_is_larger_and_within_the_budget() -> None:
+    default = load(ROOT / "params.yaml")
+    params = overridden(default, FOUR_BITS)
+    design = survey(params.architecture(), params.weight_format())
+    check(design, *params.budget())
+    assert limits.flash(design.footprints) < params.budget()[0]
+    assert sum(part.macs for part in design.segments) > 1.5 * sum(
+        part.macs for part in survey(default.architecture()).segments
+    )
 
 
 def test_a_recipe_that_does_not_exist_is_named() -> None:

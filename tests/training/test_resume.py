@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
     "exits": {"stage": "disjoint"},
     "exits, all": {"recipe": RECIPE | TAUGHT, "augment": AUGMENT, "stage": "disjoint"},
     "taught": {"recipe": RECIPE | TAUGHT, "taught": Taught(TEACHER, 0.5)},
+    "quantized": {"recipe": RECIPE | TAUGHT | {"average": 0.9}, "augment": AUGMENT, "stage": "qat"},
     "growing": {"recipe": RECIPE | {"small_epochs": 2}, "augment": AUGMENT, "stage": "baseline"},
 }
 
