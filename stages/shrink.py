@@ -2,13 +2,12 @@
 
 import shutil
 from dataclasses import replace
-from functools import partial
 from math import ceil
 from pathlib import Path
 
 from torch import Tensor
 
-from earlyexit.budget.cost import COSTS
+from earlyexit.budget.cost import cost as cost_of
 from earlyexit.common.files import replacing_folder
 from earlyexit.model import checkpoint
 from earlyexit.model.network import EarlyExitNetwork
@@ -39,7 +38,7 @@ def main() -> None:
 
 
 def _shrink(params: Params, target: float) -> None:
-    prune, cost = params.prune, partial(COSTS[params.prune.cost], weights=params.weight_format())
+    prune, cost = params.prune, cost_of(params.prune.cost, params.weight_format())
     network = checkpoint.load(BASELINE)
     checkpoint.check_finite(network.state_dict(), BASELINE / checkpoint.WEIGHTS)
     whole, channels = cost(network.architecture), _channels(network)

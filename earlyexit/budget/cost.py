@@ -1,7 +1,7 @@
 """What an image costs on a network of a given architecture, from its blueprint."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
+from functools import partial
 
 from earlyexit.budget import cycles
 from earlyexit.budget.blueprint import blueprint
@@ -20,10 +20,9 @@ def macs(architecture: Architecture, weights: WeightFormat = EIGHT_BITS) -> floa
     return float(sum(operator.macs for operator in _operators(architecture, weights)))
 
 
-COSTS: Mapping[str, Callable[[Architecture, WeightFormat], float]] = MappingProxyType(
-    {"cycles": estimated_cycles, "macs": macs}
-)
-"""By the names of params.yaml."""
+def cost(name: str, weights: WeightFormat = EIGHT_BITS) -> Callable[[Architecture], float]:
+    """Return the function of the cost that params.yaml calls `name`, "cycles" or "macs"."""
+    return partial({"cycles": estimated_cycles, "macs": macs}[name], weights=weights)
 
 
 def _operators(architecture: Architecture, weights: WeightFormat) -> list[Operator]:

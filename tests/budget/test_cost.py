@@ -1,6 +1,6 @@
 import pytest
 
-from earlyexit.budget.cost import COSTS
+from earlyexit.budget.cost import cost
 from earlyexit.quantization.recipe import WeightFormat
 from tests import tiny_network
 from tests.tiny_network import FAMILIES, Family
@@ -11,5 +11,5 @@ from tests.tiny_network import FAMILIES, Family
 def test_weights_of_four_bits_take_more_cycles_and_as_many_macs(family: Family, per_channel: bool) -> None:
     network = tiny_network.architecture(family)
     eight, four = (WeightFormat(per_channel, bits) for bits in (8, 4))
-    assert COSTS["macs"](network, four) == COSTS["macs"](network, eight)
-    assert 1 < COSTS["cycles"](network, four) / COSTS["cycles"](network, eight) < 1.25
+    assert cost("macs", four)(network) == cost("macs", eight)(network)
+    assert 1 < cost("cycles", four)(network) / cost("cycles", eight)(network) < 1.25
