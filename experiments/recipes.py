@@ -71,9 +71,8 @@ PRETRAINED = (
 FOUR_BITS = (
     "ptq.bits=4",
     "qat.epochs=2",
-    "model.mobilenet_v2.blocks=[[1,16,1,2],[4,24,3,2],[5,48,5,2],[4,60,4,1],[4,80,1,2]]",
-    "model.mobilenet_v2.last=160",
-    "exits.mobilenet_v2=[block2,block6,block10]",
+    "model.mobilenet_v2.blocks=[[1,12,1,2],[3,12,1,1],[6,20,5,2],[6,40,4,2],[6,56,2,1],[6,72,1,2]]",
+    "exits.mobilenet_v2=[block3,block6,block11]",
 )
 
 RECIPES: Mapping[str, Sequence[str]] = MappingProxyType(
