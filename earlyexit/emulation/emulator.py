@@ -250,24 +250,25 @@ class Machine:
             raise ValueError(f"{name} is no function of the image")
         failure: UcError | None = None
         self._unknown = None
-        emulation = self._thread.submit(self._uc.emu_start, symbol.address | 1, until, round(self._timeout * 1e6))
+        # unicorn's own timeout ends too early where another thread makes a machine, which resets the clock of all.
+        emulation = self._thread.submit(self._uc.emu_start, symbol.address | 1, until)
         try:
-            emulation.result()
+            emulation.result(self._timeout)
         except UcError as error:
             failure = error
-        except BaseException:  # Ctrl-C or SIGTERM while this thread waits
+        except BaseException as error:  # Ctrl-C or SIGTERM while this thread waits, or the end of the wait
             while not emulation.done():  # A stop that comes before the start is forgotten.
                 self._uc.emu_stop()
                 wait([emulation], timeout=0.1)
+            if isinstance(error, TimeoutError):
+                raise ValueError(f"{name}: not done after {self._timeout:g} seconds") from None
             raise
         _counting().count_left(ctypes.byref(self._counter), until)
         if self._unknown:
             raise ValueError(f"{name}: {self._unknown}") from None
-        if failure:
-            place = self._at(int(self._uc.reg_read(arm_const.UC_ARM_REG_PC)))
-            raise ValueError(f"{name}: {failure}, in {place}") from None
-        if self._uc.reg_read(arm_const.UC_ARM_REG_PC) != until:
-            raise ValueError(f"{name}: not done after {self._timeout:g} seconds")
+        place = int(self._uc.reg_read(arm_const.UC_ARM_REG_PC))
+        if failure or place != until:
+            raise ValueError(f"{name}: {failure or 'stopped'}, in {self._at(place)}") from None
 
     def _at(self, address: int) -> str:
         names, begins = self._functions

@@ -136,6 +136,13 @@ def test_an_interrupt_ends_it_at_once(functions: Image) -> None:
     assert machine.call("mixed", 0, 0) == 0x123456789 >> 3
 
 
+def test_a_call_that_takes_too_long_is_named_and_ended(functions: Image) -> None:
+    machine = Machine(functions, timeout=2)
+    with pytest.raises(ValueError, match="^forever: not done after 2 seconds$"):
+        machine.call("forever")
+    assert machine.call("mixed", 0, 0) == 0x123456789 >> 3
+
+
 def test_initial_values_are_in_place(functions: Image) -> None:
     machine = Machine(functions)
     assert machine.read(functions.symbol("state").address, 4).tolist() == [7, 0, 0, 0]
