@@ -32,7 +32,7 @@ def main() -> None:
 def _whole(path: Path, end: str) -> bool:
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        return YAML(typ="safe", pure=True).load(text) is not None and text.endswith(end)
+        return YAML(typ="safe").load(text) is not None and text.endswith(end)
     except YAMLError:
         return False
 

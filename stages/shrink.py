@@ -1,25 +1,23 @@
 """Stage shrink: the baseline without the channels that matter least, trained on; as it is without prune.target."""
 
+from __future__ import annotations
+
 import shutil
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from earlyexit.budget.cost import cost as cost_of
 from earlyexit.common.files import replacing_folder
-from earlyexit.model import checkpoint
-from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import Params, load
-from earlyexit.pruning.budget import least_cost, narrowed
-from earlyexit.pruning.importance import by_loss, by_scale
-from earlyexit.pruning.layers import layers, widths
-from earlyexit.training.distributed import launch
-from earlyexit.training.loop import Log
-from earlyexit.training.trainers import Session, train_baseline
 from stages import run
-from stages.logs import training
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from earlyexit.model.network import EarlyExitNetwork
+    from earlyexit.training.loop import Log
+    from earlyexit.training.trainers import Session
 
 BASELINE = Path("models/baseline")
 SHRUNK = "shrunk"
@@ -27,17 +25,28 @@ IMAGES = 2048  # of the train split, on which importance is measured
 
 
 def main() -> None:
-    """Write models/shrunk: models/baseline at prune.target of its cost, or a copy."""
+    """Write models/shrunk: models/baseline at prune.target of its cost, or a copy, without the log of its training."""
     params = load()
     if params.prune.target is None:
         with replacing_folder(Path("models", SHRUNK)) as folder:
-            for name in (checkpoint.WEIGHTS, checkpoint.FACTS):
-                shutil.copyfile(BASELINE / name, folder / name)
-    elif not launch("stages.shrink", params.train.processes):
+            for path in BASELINE.iterdir():
+                if path.is_file():
+                    shutil.copyfile(path, folder / path.name)
+    else:
         _shrink(params, params.prune.target)
 
 
 def _shrink(params: Params, target: float) -> None:
+    # Imported here: PyTorch takes seconds to load, which a copy need not wait for.
+    from earlyexit.budget.cost import cost as cost_of
+    from earlyexit.model import checkpoint
+    from earlyexit.pruning.budget import least_cost, narrowed
+    from earlyexit.training.distributed import launch
+    from earlyexit.training.trainers import train_baseline
+    from stages.logs import training
+
+    if launch("stages.shrink", params.train.processes):
+        return
     prune, cost = params.prune, cost_of(params.prune.cost, params.weight_format())
     network = checkpoint.load(BASELINE)
     checkpoint.check_finite(network.state_dict(), BASELINE / checkpoint.WEIGHTS)
@@ -70,6 +79,8 @@ def _shrink(params: Params, target: float) -> None:
 
 
 def _importance(network: EarlyExitNetwork, params: Params, session: Session) -> dict[str, Tensor]:
+    from earlyexit.pruning.importance import by_loss, by_scale
+
     if params.prune.importance == "scale":
         return by_scale(network)
     train = session.train
@@ -77,6 +88,8 @@ def _importance(network: EarlyExitNetwork, params: Params, session: Session) -> 
 
 
 def _channels(network: EarlyExitNetwork) -> int:
+    from earlyexit.pruning.layers import layers, widths
+
     return sum(widths(layers(network)).values())
 
 

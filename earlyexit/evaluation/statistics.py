@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, mannwhitneyu
 
 BINS = 15
 """Bins of confidence of the calibration error."""
 EDGES = np.linspace(0.5, 1, BINS + 1)
 """Edges of the bins: the likelier of two classes has a probability of at least 0.5."""
+
+Z = 1.959963984540054
+"""97.5th percentile of the normal distribution: 95 % lie within it on both sides."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,12 @@ def accuracy(predicted: np.ndarray, expected: np.ndarray) -> Accuracy:
 def share(found: np.ndarray) -> Accuracy:
     """Return the share of true values in a bool array (N,), not empty."""
     count, n = int(np.sum(found)), len(found)
-    interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
-    return Accuracy(count / n, float(interval.low), float(interval.high), n)
+    value = count / n
+    # As scipy.stats has it, which takes too long to load for the many stages that report an interval.
+    scale = 2 * (n + Z**2)
+    centre = (2 * n * value + Z**2) / scale
+    half = Z / scale * math.sqrt(4 * n * value * (1 - value) + Z**2)
+    return Accuracy(value, centre - half if count else 0.0, centre + half if count < n else 1.0, n)
 
 
 def paired_difference(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray) -> Difference:
@@ -81,6 +87,8 @@ def auroc(margins: np.ndarray, right: np.ndarray) -> float | None:
     Returns:
         0 to 1, 0.5 for a confidence without information; None if all answers are right or all are wrong.
     """
+    from scipy.stats import mannwhitneyu  # imported here: it takes as long to load as most stages run
+
     wins, losses = margins[right], margins[~right]
     if not len(wins) or not len(losses):
         return None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def page(runs: Sequence[Run], thumbnails: Mapping[str, Any] | None = None) -> st
     )
 
 
+@cache
 def _bundle() -> str:
     """Return Vega, Vega-Lite and Vega-Embed for a <script> element, in the version that Altair writes."""
     version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from earlyexit.evaluation.per_image import Evaluation
-from earlyexit.plots.sheets.examples import choose as choose_rows
+from earlyexit.plots.sheets.choice import choose as choose_rows
 from earlyexit.policy import decision
 from earlyexit.task import CLASSES
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom
 
 from earlyexit.policy.search import NEVER, Choice, judged, pareto_path, risk_penalty
 
@@ -61,6 +60,8 @@ def guarantee(
         costs: of an image that leaves at each classifier.
         risk, delta: see above, both between 0 and 1.
     """
+    from scipy.stats import binom  # imported here: stages that only read policies need not wait for it
+
     penalty = risk_penalty(answers, truth)
     learn, test = halves(margins.shape[1])
     best = Guarantee([NEVER] * len(margins), len(test), 0)

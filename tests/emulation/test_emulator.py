@@ -138,7 +138,7 @@ def test_an_interrupt_ends_it_at_once(functions: Image) -> None:
 
 def test_a_call_that_takes_too_long_is_named_and_ended(functions: Image) -> None:
     machine = Machine(functions, timeout=2)
-    with pytest.raises(ValueError, match="^forever: not done after 2 seconds$"):
+    with pytest.raises(ValueError, match=r"^forever: not done after 2 seconds$"):
         machine.call("forever")
     assert machine.call("mixed", 0, 0) == 0x123456789 >> 3
 

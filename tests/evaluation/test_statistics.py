@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from earlyexit.evaluation.statistics import (
     EDGES,
@@ -17,7 +18,6 @@ from earlyexit.evaluation.statistics import (
 )
 from earlyexit.policy import decision
 
-Z = 1.959963984540054  # 97.5th percentile of the normal distribution
 answers = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=40)
 
 
@@ -26,12 +26,9 @@ def test_is_wilsons_interval(n: int, data: st.DataObject) -> None:
     right = data.draw(st.integers(0, n))
     predicted = np.arange(n) < right
     found = accuracy(predicted.astype(np.int64), np.ones(n, np.int64))
-    share = right / n
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    assert (found.value, found.n) == (share, n)
-    assert found.low == pytest.approx(centre - half, abs=1e-9)
-    assert found.high == pytest.approx(centre + half, abs=1e-9)
+    expected = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    assert (found.value, found.n) == (right / n, n)
+    assert (found.low, found.high) == (expected.low, expected.high)
     assert 0 <= found.low <= found.value <= found.high <= 1
 
 

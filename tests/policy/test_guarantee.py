@@ -29,7 +29,7 @@ def test_the_promise_is_broken_in_at_most_delta_of_many_calibration_splits(label
     logits, truth = logits_of(40_000, (0.9, 0.7, 0.5, 0.4), 7)
     logits = (logits // 12 * 12).astype(np.int8)
     rng = np.random.default_rng(0)
-    broken, leaving, splits = 0, 0, 300
+    broken, leaving, splits = 0, 0, 150
     for _ in range(splits):
         chosen = rng.choice(len(truth), 800)
         thresholds = promised(logits[:, chosen], truth[chosen] if labelled else None)

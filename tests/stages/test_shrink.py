@@ -10,7 +10,7 @@ from earlyexit.model import checkpoint
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.layers import layers, widths
 from earlyexit.quantization.recipe import WeightFormat
-from earlyexit.training.trainers import train_baseline
+from earlyexit.training import trainers
 from stages import logs, shrink
 from tests.stages.tiny_params import tiny
 from tests.tiny_network import dark_and_bright
@@ -73,6 +73,7 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(monkeypatch: pytest
     changes = TARGET | {"prune.multiple": 1}
     expected = (run(monkeypatch, **changes) / "model.safetensors").read_bytes()
     trained: list[str] = []
+    train_baseline = trainers.train_baseline
 
     def killed(network: Any, recipe: Any, session: Any, title: str) -> Any:
         trained.append(session.unfinished.name)
@@ -80,7 +81,7 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(monkeypatch: pytest
             raise KeyboardInterrupt
         return train_baseline(network, recipe, session, title)
 
-    monkeypatch.setattr(shrink, "train_baseline", killed)
+    monkeypatch.setattr(trainers, "train_baseline", killed)
     with pytest.raises(KeyboardInterrupt):
         run(monkeypatch, **changes)
     assert sorted(path.name for path in Path("models/.unfinished/shrunk").iterdir()) == ["step1"]

@@ -8,44 +8,17 @@ from PIL import Image
 from earlyexit.dataset import PackedSplit
 from earlyexit.evaluation.per_image import Evaluation
 from earlyexit.plots import style
+from earlyexit.plots.sheets.choice import RIGHT, WRONG, choose
 from earlyexit.plots.sheets.sheet import GAP, Sheet
 from earlyexit.policy import decision
 from earlyexit.reports.failures import mean_lumas
 from earlyexit.task import CLASSES
 
-RIGHT = 7
-WRONG = 3
 TILE = 96
 _STEP = TILE + 2 * GAP
 _LEFT = 130
 _TOP = 102
 _LINES = 36
-
-
-def spread(rows: np.ndarray, margins: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` of `rows`, evenly spaced from the largest margin to the smallest; all if there are fewer.
-
-    Args:
-        rows: numbers of images, (N,).
-        margins: of the images, (N,).
-        count: at least 1.
-    """
-    ordered = rows[np.argsort(-margins, kind="stable")]
-    if len(ordered) <= count:
-        return ordered
-    return ordered[((np.arange(count) + 0.5) * len(ordered) / count).astype(np.int64)]
-
-
-def choose(evaluation: Evaluation, decisions: decision.Decisions) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return, for each classifier, the rows of right and of wrong answers to show."""
-    right = decisions.labels == evaluation.labels
-    chosen = []
-    for number, logits in enumerate(evaluation.int8_early_exit):
-        leaves = decisions.exits == number
-        margins = decision.margins(logits)
-        pair = [np.flatnonzero(leaves & wanted) for wanted in (right, ~right)]
-        chosen.append((spread(pair[0], margins[pair[0]], RIGHT), spread(pair[1], margins[pair[1]], WRONG)))
-    return chosen
 
 
 def draw(

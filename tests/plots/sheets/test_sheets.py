@@ -6,7 +6,7 @@ from PIL import Image, ImageColor
 
 from earlyexit.dataset import PackedSplit
 from earlyexit.plots import style
-from earlyexit.plots.sheets import examples, samples
+from earlyexit.plots.sheets import choice, examples, samples
 from earlyexit.plots.sheets.sheet import GAP, Sheet
 from earlyexit.policy import decision
 from earlyexit.raw import layout
@@ -29,20 +29,20 @@ def colours(sheet: Sheet) -> dict[str, int]:
 
 def test_spread_is_even_and_goes_from_sure_to_unsure() -> None:
     rows, margins = np.arange(100, 110), np.array([5, 1, 9, 3, 7, 0, 8, 2, 6, 4])
-    assert [margins[row - 100] for row in examples.spread(rows, margins, 5)] == [8, 6, 4, 2, 0]
-    assert [margins[row - 100] for row in examples.spread(rows, margins, 10)] == list(range(9, -1, -1))
-    assert examples.spread(rows[:3], margins[:3], 5).tolist() == [102, 100, 101]
-    assert examples.spread(rows[:0], margins[:0], 5).tolist() == []
+    assert [margins[row - 100] for row in choice.spread(rows, margins, 5)] == [8, 6, 4, 2, 0]
+    assert [margins[row - 100] for row in choice.spread(rows, margins, 10)] == list(range(9, -1, -1))
+    assert choice.spread(rows[:3], margins[:3], 5).tolist() == [102, 100, 101]
+    assert choice.spread(rows[:0], margins[:0], 5).tolist() == []
 
 
 def test_chosen_examples_leave_at_their_exit_and_are_on_their_side() -> None:
     evaluation = results.evaluation(n=200)
     decisions = decision.decide(evaluation.int8_early_exit, results.thresholds().margins[50])
-    for number, (right, wrong) in enumerate(examples.choose(evaluation, decisions)):
+    for number, (right, wrong) in enumerate(choice.choose(evaluation, decisions)):
         assert (decisions.exits[[*right, *wrong]] == number).all()
         assert (decisions.labels[right] == evaluation.labels[right]).all()
         assert (decisions.labels[wrong] != evaluation.labels[wrong]).all()
-        assert len(right) <= examples.RIGHT and len(wrong) <= examples.WRONG
+        assert len(right) <= choice.RIGHT and len(wrong) <= choice.WRONG
         assert len(set(right)) == len(right)
 
 
@@ -51,7 +51,7 @@ def test_examples_have_a_border_each(tmp_path: Path) -> None:
     thresholds = results.thresholds().margins[50]
     sheet = examples.draw(evaluation, split(60), results.names(3), thresholds, 50, SIZES)
     decisions = decision.decide(evaluation.int8_early_exit, thresholds)
-    chosen = examples.choose(evaluation, decisions)
+    chosen = choice.choose(evaluation, decisions)
     ring = (examples.TILE + 8) ** 2 - examples.TILE**2
     for side, colour in enumerate((style.RIGHT, style.WRONG)):
         # The headings' letters are of the same colour.
