@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from earlyexit.common.files import read_json
-from earlyexit.model import checkpoint
+from earlyexit.model import checkpoint, facts
 from earlyexit.model.architecture import Attached
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import load
@@ -22,7 +22,7 @@ def main() -> None:
         return
     with training("disjoint", params.train, params.augment, params.teacher.share) as (folder, session):
         attached = Attached.model_validate(read_json("models/placement.json"))
-        plain = checkpoint.architecture(BASELINE)
+        plain = facts.architecture(BASELINE)
         network = EarlyExitNetwork(plain.with_exits(attached, params.exits.channels))
         checkpoint.load_backbone(network, BASELINE)
         metrics = train_exits(network, params.disjoint, session)

@@ -5,6 +5,7 @@ from typing import Any
 
 from earlyexit.budget.alternatives import survey
 from earlyexit.common.files import write_json, write_text
+from earlyexit.model import facts
 from earlyexit.model.architecture import Attached
 from earlyexit.model.candidates import Candidates
 from earlyexit.params import Params, load
@@ -29,9 +30,7 @@ def main() -> None:
 
 
 def _search(params: Params) -> dict[str, Any]:
-    from earlyexit.model import checkpoint  # imported here: it loads PyTorch, which given exits need not wait for
-
-    placement, plain = params.placement, checkpoint.architecture(Path("models/pruned/baseline"))
+    placement, plain = params.placement, facts.architecture(Path("models/pruned/baseline"))
     (channels,) = params.head_channels(1)
     found = searches(
         Candidates.load(Path("models/candidates/logits.safetensors")),

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from earlyexit.common.files import replacing_folder, write_json
-from earlyexit.model import checkpoint
+from earlyexit.model import checkpoint, facts
 from earlyexit.params import load
 from earlyexit.pruning import exact
 from stages import run
@@ -15,7 +15,7 @@ def main() -> None:
     source, target = map(Path, sys.argv[1:])
     params = load().prune
     network = checkpoint.load(source)
-    checkpoint.check_finite(network.state_dict(), source / checkpoint.WEIGHTS)
+    checkpoint.check_finite(network.state_dict(), source / facts.WEIGHTS)
     groups: list[exact.Group] = []
     if params.exact:
         try:
@@ -23,7 +23,7 @@ def main() -> None:
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
     with replacing_folder(target) as folder:
-        checkpoint.save(folder, network, checkpoint.facts(source))
+        checkpoint.save(folder, network, facts.facts(source))
         entries = [group.entry() for group in groups]
         write_json(folder / "channels.json", {"exact": params.exact, "multiple": params.multiple, "groups": entries})
     print(f"{target}: {sum(group.removed for group in groups):,} channels removed")

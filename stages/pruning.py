@@ -4,7 +4,7 @@ from pathlib import Path
 
 from earlyexit.budget import pruning
 from earlyexit.common.files import read_json, write_json, write_text
-from earlyexit.model import checkpoint
+from earlyexit.model import facts
 from earlyexit.params import load
 from stages import run
 
@@ -16,11 +16,11 @@ def main() -> None:
     weights = load().weight_format()
     after = {name: Path("models/pruned", name) for name in BEFORE}
     found = pruning.report(
-        {name: checkpoint.architecture(folder) for name, folder in BEFORE.items()},
-        {name: checkpoint.architecture(folder) for name, folder in after.items()},
+        {name: facts.architecture(folder) for name, folder in BEFORE.items()},
+        {name: facts.architecture(folder) for name, folder in after.items()},
         {name: read_json(folder / "channels.json") for name, folder in after.items()},
         weights,
-        shrunk=checkpoint.facts(Path("models/shrunk")).get("shrunk"),
+        shrunk=facts.facts(Path("models/shrunk")).get("shrunk"),
     )
     text = pruning.markdown(found)
     write_json("reports/prune.json", found)

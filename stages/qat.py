@@ -1,15 +1,12 @@
 """Stage qat: a network trained while it rounds as its quantized file will; a copy of the network without qat.epochs."""
 
-import shutil
 import sys
 from pathlib import Path
 
 from earlyexit.common.files import replacing_folder
-from earlyexit.model import ranges
+from earlyexit.model import facts, ranges
 from earlyexit.params import Params, load
 from stages import run
-
-FILES = "model.safetensors", "model.json"
 
 
 def main() -> None:
@@ -20,8 +17,7 @@ def main() -> None:
         _train(name, params)
         return
     with replacing_folder(Path("models/qat", name)) as folder:
-        for file in FILES:
-            shutil.copyfile(Path("models/pruned", name, file), folder / file)
+        facts.copy(Path("models/pruned", name), folder)
         ranges.write(folder, [])
 
 
@@ -39,13 +35,13 @@ def _train(name: str, params: Params) -> None:
     weights, joint, source = params.weight_format(), params.joint, Path("models/pruned", name)
     with training(f"qat/{name}", params.train, params.augment, params.teacher.share) as (folder, session):
         network = checkpoint.load(source)
-        checkpoint.check_finite(network.state_dict(), source / checkpoint.WEIGHTS)
+        checkpoint.check_finite(network.state_dict(), source / facts.WEIGHTS)
         keep_biases(network.fold())
         shares = [*for_each(joint.w_exits, len(network.exits)), joint.w_final] if len(network.exits) else [1.0]
         trained, found, metrics = train_quantized(
             network, params.qat, shares, session, bits=weights.bits, per_channel=weights.per_channel
         )
-        checkpoint.save(folder, trained, {**checkpoint.facts(source), "metrics": metrics})
+        checkpoint.save(folder, trained, {**facts.facts(source), "metrics": metrics})
         ranges.write(folder, found)
 
 

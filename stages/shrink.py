@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earlyexit.common.files import replacing_folder
+from earlyexit.model import facts
 from earlyexit.params import Params, load
 from stages import run
 
@@ -29,9 +29,7 @@ def main() -> None:
     params = load()
     if params.prune.target is None:
         with replacing_folder(Path("models", SHRUNK)) as folder:
-            for path in BASELINE.iterdir():
-                if path.is_file():
-                    shutil.copyfile(path, folder / path.name)
+            facts.copy(BASELINE, folder)
     else:
         _shrink(params, params.prune.target)
 
@@ -49,7 +47,7 @@ def _shrink(params: Params, target: float) -> None:
         return
     prune, cost = params.prune, cost_of(params.prune.cost, params.weight_format())
     network = checkpoint.load(BASELINE)
-    checkpoint.check_finite(network.state_dict(), BASELINE / checkpoint.WEIGHTS)
+    checkpoint.check_finite(network.state_dict(), BASELINE / facts.WEIGHTS)
     whole, channels = cost(network.architecture), _channels(network)
     least = least_cost(network, prune.multiple, cost) / whole
     if least > target:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from earlyexit.common.files import write_json
-from earlyexit.model import checkpoint
+from earlyexit.model import facts
 from earlyexit.params import Params, load
 from stages import run
 
@@ -15,7 +15,7 @@ UNPRUNED, PRUNED = Path("models/baseline"), Path("models/pruned/baseline")
 def main() -> None:
     """Write models/unpruned.json: accuracy and costs of the unpruned baseline; null where it is the pruned one."""
     params = load()
-    same = checkpoint.architecture(UNPRUNED) == checkpoint.architecture(PRUNED)
+    same = facts.architecture(UNPRUNED) == facts.architecture(PRUNED)
     found = None if same else _measure(params)
     write_json("models/unpruned.json", found)
     print("the baseline has lost no channel" if found is None else f"the unpruned baseline: {found}")
@@ -27,6 +27,7 @@ def _measure(params: Params) -> dict[str, Any]:
     from earlyexit.emulation import emulate, report
     from earlyexit.evaluation import latency
     from earlyexit.evaluation.statistics import accuracy
+    from earlyexit.model import checkpoint
     from earlyexit.model.inference import prepare_torch
     from earlyexit.policy import decision
     from earlyexit.quantization.deploy import deploy_network

@@ -8,12 +8,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from earlyexit.common.files import read_json, replacing, write_json
-from earlyexit.model.architecture import Architecture
+from earlyexit.common.files import replacing, write_json
+from earlyexit.model.facts import FACTS, WEIGHTS, architecture
 from earlyexit.model.network import EarlyExitNetwork
-
-WEIGHTS = "model.safetensors"
-FACTS = "model.json"
 
 
 def save(folder: Path, network: EarlyExitNetwork, facts: dict[str, Any]) -> None:
@@ -39,20 +36,6 @@ def load(folder: Path) -> EarlyExitNetwork:
     network = EarlyExitNetwork(architecture(folder))
     load_weights(network, load_file(folder / WEIGHTS), source=folder / WEIGHTS)
     return network
-
-
-def architecture(folder: Path) -> Architecture:
-    """Return the architecture of the network that `save` wrote into `folder`.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-    """
-    return Architecture.model_validate(read_json(folder / FACTS)["architecture"])
-
-
-def facts(folder: Path) -> dict[str, Any]:
-    """Return the facts that `save` wrote into `folder`; raises as `architecture`."""
-    return {name: value for name, value in read_json(folder / FACTS).items() if name != "architecture"}
 
 
 def load_backbone(network: EarlyExitNetwork, folder: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from earlyexit.common.files import read_json
-from earlyexit.model import checkpoint
+from earlyexit.model import checkpoint, facts
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.model.pretrained import load_pretrained, pretrained_architecture
 from stages import prune, pruning
@@ -66,7 +66,7 @@ def test_a_pruned_network_is_written_with_its_facts(monkeypatch: pytest.MonkeyPa
     save("early_exit", network)
     target = run(monkeypatch, "early_exit")
     assert checkpoint.load(target).architecture.widths.last == 12
-    assert checkpoint.facts(target) == {"seed": 1, "metrics": {"train/loss": 0.5}}
+    assert facts.facts(target) == {"seed": 1, "metrics": {"train/loss": 0.5}}
 
 
 def test_exact_false_leaves_all_channels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,13 +112,11 @@ def test_a_pruned_baseline_is_a_pretrained_file(family: tiny_network.Family, mon
     target = run(monkeypatch, "baseline")
     smaller = checkpoint.load(target)
     assert smaller.architecture.pruned is not None
-    file = target / checkpoint.WEIGHTS
+    file = target / facts.WEIGHTS
     found = pretrained_architecture(network.architecture, file)
     assert found == smaller.architecture
     state = torch.random.get_rng_state()
-    assert (
-        pretrained_architecture(network.architecture, SOURCES["baseline"] / checkpoint.WEIGHTS) == network.architecture
-    )
+    assert pretrained_architecture(network.architecture, SOURCES["baseline"] / facts.WEIGHTS) == network.architecture
     assert torch.equal(torch.random.get_rng_state(), state)
     again = EarlyExitNetwork(found)
     load_pretrained(again, file)
@@ -128,7 +126,7 @@ def test_a_pruned_baseline_is_a_pretrained_file(family: tiny_network.Family, mon
 def test_a_file_of_another_network_leaves_the_architecture(tmp_path: Path) -> None:
     plain = baseline().architecture
     save("early_exit", joint())
-    assert pretrained_architecture(plain, SOURCES["early_exit"] / checkpoint.WEIGHTS) == plain
+    assert pretrained_architecture(plain, SOURCES["early_exit"] / facts.WEIGHTS) == plain
     assert pretrained_architecture(plain, tmp_path / "missing.safetensors") == plain
     (tmp_path / "damaged.safetensors").write_bytes(b"no tensors")
     assert pretrained_architecture(plain, tmp_path / "damaged.safetensors") == plain

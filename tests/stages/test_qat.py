@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from earlyexit.dataset import PackedSplit
-from earlyexit.model import checkpoint, ranges
+from earlyexit.model import checkpoint, facts, ranges
 from earlyexit.model.network import ConvUnit, EarlyExitNetwork
 from stages import logs, qat
 from tests import tiny_network
@@ -16,6 +16,7 @@ from tests.tiny_network import dark_and_bright
 
 ON: dict[str, Any] = {"qat.epochs": 2, "qat.batch_size": 16, "train.threads": 1, "ptq.bits": 4}
 SPLITS = {"train": dark_and_bright(33, 32), "calibration": dark_and_bright(10, 32, seed=1)}
+FILES = facts.WEIGHTS, facts.FACTS
 NAMES = "baseline", "early_exit"
 
 
@@ -52,8 +53,8 @@ def distinct(network: EarlyExitNetwork) -> set[int]:
 @pytest.mark.parametrize("name", NAMES)
 def test_without_epochs_a_network_keeps_its_bytes_and_has_no_ranges(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = run(monkeypatch, name)
-    assert {path.name for path in found.iterdir()} == {*qat.FILES, ranges.FILE}
-    for file in qat.FILES:
+    assert {path.name for path in found.iterdir()} == {*FILES, ranges.FILE}
+    for file in FILES:
         assert (found / file).read_bytes() == Path("models/pruned", name, file).read_bytes()
     assert ranges.read(found, 4) is None
 
@@ -66,7 +67,7 @@ def test_a_trained_network_has_rounded_weights_and_ranges(name: str, monkeypatch
     outputs = network.architecture.outputs
     learned = ranges.read(found, len(outputs))
     assert learned is not None and len(learned) == len(outputs)
-    metrics = checkpoint.facts(found)["metrics"]
+    metrics = facts.facts(found)["metrics"]
     assert {f"calibration/{output}" for output in outputs} <= metrics.keys()
     assert not Path("models/.unfinished/qat", name).exists()
 
@@ -78,7 +79,7 @@ def test_without_rounding_the_training_is_in_float_and_learns_no_ranges(monkeypa
 
 
 def test_two_runs_give_the_same_bytes_also_after_a_kill(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = (*qat.FILES, ranges.FILE)
+    files = (*FILES, ranges.FILE)
     expected = [(run(monkeypatch, **ON) / file).read_bytes() for file in files]
     with monkeypatch.context() as patch:
         patch.setattr("earlyexit.training.trainers.settled", _killed)

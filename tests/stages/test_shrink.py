@@ -7,6 +7,7 @@ from torch import nn
 from earlyexit.budget.cost import estimated_cycles
 from earlyexit.dataset import PackedSplit
 from earlyexit.model import checkpoint
+from earlyexit.model import facts as model_facts
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.pruning.layers import layers, widths
 from earlyexit.quantization.recipe import WeightFormat
@@ -51,7 +52,7 @@ def test_the_network_fits_the_target_and_was_trained(importance: str, monkeypatc
     found = run(monkeypatch, **TARGET, **{"prune.importance": importance, "prune.multiple": 1})
     whole = estimated_cycles(tiny().baseline_architecture())
     assert 0.3 * whole < estimated_cycles(checkpoint.load(found).architecture) <= 0.7 * whole
-    facts = checkpoint.facts(found)
+    facts = model_facts.facts(found)
     assert facts["shrunk"]["left"] <= 0.7 and facts["shrunk"]["importance"] == importance
     before, after = (sum(widths(layers(checkpoint.load(path))).values()) for path in (shrink.BASELINE, found))
     assert (facts["shrunk"]["channels"], facts["shrunk"]["removed"]) == (before, before - after)
@@ -66,7 +67,7 @@ def test_cycles_are_those_of_the_weights_that_the_device_gets(monkeypatch: pytes
         estimated_cycles(networks[0], weights) / estimated_cycles(networks[1], weights)
         for weights in (WeightFormat(per_channel=False, bits=4), WeightFormat())
     )
-    assert checkpoint.facts(found)["shrunk"]["left"] == share != of_eight_bits
+    assert model_facts.facts(found)["shrunk"]["left"] == share != of_eight_bits
 
 
 def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +99,7 @@ def test_a_target_that_the_multiples_do_not_allow_is_named_before_any_training(m
     assert not Path("models/shrunk").exists() and not Path("models/.unfinished").exists()
     least = float(str(error.value).split()[-2])
     found = run(monkeypatch, **TARGET | {"prune.target": least, "prune.steps": 1})
-    assert least - 0.001 < checkpoint.facts(found)["shrunk"]["left"] <= least
+    assert least - 0.001 < model_facts.facts(found)["shrunk"]["left"] <= least
 
 
 def test_weights_that_are_no_numbers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
