@@ -27,6 +27,7 @@ from stages import (
     prune,
     pruning,
     ptq,
+    qat,
     shrink,
     table1,
     unpruned,
@@ -90,8 +91,9 @@ def test_a_pruned_baseline_has_its_unpruned_row(
     save("models/baseline", network)
     run(monkeypatch, shrink.main)
     run(monkeypatch, prune.main, "models/shrunk", "models/pruned/baseline")
-    export("models/pruned/baseline", "models/export/baseline")
-    run(monkeypatch, ptq.main, "models/export/baseline", "models/int8/baseline")
+    run(monkeypatch, qat.main, "baseline")
+    export("models/qat/baseline", "models/export/baseline")
+    run(monkeypatch, ptq.main, "baseline")
     # The early-exit network loses nothing. What it is in INT8 was made before.
     save("models/joint", tiny_network.network(tiny_network.architecture()))
     run(monkeypatch, prune.main, "models/joint", "models/pruned/early_exit")
