@@ -8,9 +8,13 @@ from typing import Any
 
 from earlyexit.common.files import read_json
 from earlyexit.common.markdown import millions, percent_within, table, thousands
+from experiments import bits_device
 from experiments.finished import Experiment, find, save
 from experiments.seeds import cell, spread
 from stages import run
+
+Key = tuple[str, int, str, str]
+"""Network ("" or LARGER), bits, weights, and way of an experiment."""
 
 LARGER = "larger"
 """The group of experiments on a larger network, which fits the device thanks to four bits."""
@@ -18,6 +22,12 @@ LARGER = "larger"
 _WAYS = ["PTQ", "trained on in float, PTQ", "QAT"]
 _PTQ, _FLOAT, _QAT = _WAYS
 _REFERENCE = ("", 8, "per_channel", _PTQ)
+_ON_DEVICE = {
+    _REFERENCE: "8 bits",
+    ("", 4, "per_channel", _QAT): "4 bits",
+    (LARGER, 4, "per_channel", _QAT): "larger, 4 bits",
+}
+"""The networks whose costs on the device are reported part by part, with their titles."""
 _ACCURACY = "models/evaluation/accuracy.json"
 _COSTS = {
     "flash": "flash, .tflite",
@@ -70,13 +80,13 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
     lines += [
         "",
         "Bytes of the early-exit network, the largest of any seed. Cycles: estimated, of an emulated Cortex-M4, for an "
-        "image that leaves at the final classifier. Each layer's outputs equalled those of the reference kernels.",
+        "image that leaves at the final classifier.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Write reports/sweeps/NAME.json and .md of the experiments NAME_GROUP, NAME_GROUP-1, ...
+    """Write reports/sweeps/NAME and NAME_device, .json and .md, of the experiments NAME_GROUP, NAME_GROUP-1, ...
 
     Raises:
         ValueError: no GROUP is given, or there are no experiments of that name.
@@ -87,6 +97,19 @@ def main() -> None:
     experiments = [(group, experiment) for group in groups for experiment in find(f"{sweep}_{group}")]
     found = rows(experiments)
     save(sweep, found, markdown(found))
+    device = on_device(experiments)
+    save(f"{sweep}_device", device, bits_device.markdown(device))
+
+
+def on_device(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, Any]]:
+    """Return the costs on the device of eight bits, of four, and of the larger network, those that are there.
+
+    Args:
+        experiments: with the group of each; of each network the one with the lowest seed is taken.
+    """
+    by_seed = sorted(experiments, key=lambda found: int(found[1].param("train.seed")), reverse=True)
+    first = {_key(group, experiment): experiment for group, experiment in by_seed}
+    return [bits_device.entry(title, first[key]) for key, title in _ON_DEVICE.items() if key in first]
 
 
 def _run(group: str, experiment: Experiment) -> dict[str, Any]:
@@ -97,12 +120,7 @@ def _run(group: str, experiment: Experiment) -> dict[str, Any]:
         experiment.fetch([_ACCURACY], Path(copy))
         accuracy = read_json(Path(copy, _ACCURACY))
     return {
-        "key": (
-            LARGER if group == LARGER else "",
-            experiment.param("ptq.bits"),
-            experiment.param("ptq.weights"),
-            _way(experiment),
-        ),
+        "key": _key(group, experiment),
         "seed": experiment.param("train.seed"),
         "n": accuracy.pop("n"),
         "accuracy": {name: entry["int8"] for name, entry in accuracy.items()},
@@ -114,7 +132,7 @@ def _run(group: str, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _row(key: tuple[str, int, str, str], runs: Sequence[dict[str, Any]], reference: dict[int, Any]) -> dict[str, Any]:
+def _row(key: Key, runs: Sequence[dict[str, Any]], reference: dict[int, Any]) -> dict[str, Any]:
     network, bits, weights, way = key
     runs = sorted(runs, key=lambda run: run["seed"])
     names = list(runs[0]["accuracy"])
@@ -147,6 +165,11 @@ def _labels(row: dict[str, Any]) -> list[str]:
 
 def _accuracy(found: dict[str, float]) -> str:
     return cell(found, 100) if "mean" in found else percent_within(found["value"], found["low"], found["high"], 1)
+
+
+def _key(group: str, experiment: Experiment) -> Key:
+    network = LARGER if group == LARGER else ""
+    return network, experiment.param("ptq.bits"), experiment.param("ptq.weights"), _way(experiment)
 
 
 def _way(experiment: Experiment) -> str:

@@ -1,6 +1,6 @@
 """Report what the C library costs on the emulated Cortex-M4, exit by exit, against the INT8 baseline's library."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -119,7 +119,8 @@ def kinds(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 def markdown(found: dict[str, Any]) -> str:
     """Return the report as Markdown tables."""
-    tables = _exits(found), by_kind(found["layers"]["early_exit"]), _memory(found)
+    networks = {"early-exit network": found["memory"]["early_exit"], "baseline": found["memory"]["baseline"]}
+    tables = _exits(found), by_kind(found["layers"]["early_exit"]), linked(networks)
     return "\n".join([*(line for lines in tables for line in (*lines, "")), _note(found), ""])
 
 
@@ -136,6 +137,19 @@ def by_kind(layer_rows: Sequence[dict[str, Any]]) -> list[str]:
         rows.append([kind, *cells, *map(_per_mac, (entry, *segments))])
     heads = ["layers", "estimated cycles", "share", "instructions", "estimated cycles per MAC"]
     return table([*heads, *(f"per MAC, {name}" for name in names)], rows)
+
+
+def linked(networks: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Return the results of `memory` as the lines of a table, with a column for each network.
+
+    Args:
+        networks: by the title of the column.
+    """
+    rows = [
+        [title, *(thousands(entry[kind][part]) for entry in networks.values())]
+        for title, (kind, part) in _MEMORY.items()
+    ]
+    return table(["linked image, bytes", *networks], rows)
 
 
 def _by_layer(cost: Cost, found: Sequence[Layer]) -> NDArray[np.int64]:
@@ -159,12 +173,6 @@ def _exits(found: dict[str, Any]) -> list[str]:
 
 def _costs(entry: dict[str, Any], clock_mhz: int) -> tuple[str, str]:
     return thousands(entry["cycles"]), f"{entry['cycles'] / clock_mhz / 1000:.1f}"
-
-
-def _memory(found: dict[str, Any]) -> list[str]:
-    networks = found["memory"]["early_exit"], found["memory"]["baseline"]
-    rows = [[title, *(thousands(entry[kind][part]) for entry in networks)] for title, (kind, part) in _MEMORY.items()]
-    return table(["linked image, bytes", "early-exit network", "baseline"], rows)
 
 
 def _note(found: dict[str, Any]) -> str:

@@ -5,43 +5,8 @@ from typing import Any
 
 import pytest
 
-from earlyexit.common.files import write_json
 from experiments import bits
-
-NAMES = "baseline", "exit1", "final"
-
-
-class Finished:
-    """What `finished.Experiment` is asked for; each bit that is missing costs a point, and QAT wins it back."""
-
-    def __init__(self, seed: int, bit_count: int = 8, weights: str = "per_channel", qat: int = 0, **more: Any) -> None:
-        self.params: dict[str, Any] = {
-            "train.seed": seed,
-            "ptq.bits": bit_count,
-            "ptq.weights": weights,
-            "qat.epochs": qat,
-            "qat.rounding": True,
-        } | {name.replace("_", ".", 1): value for name, value in more.items()}
-
-    def param(self, leaf: str) -> Any:
-        return self.params[leaf]
-
-    @property
-    def value(self) -> float:
-        lost = 0 if self.params["qat.epochs"] and self.params["qat.rounding"] else 8 - self.params["ptq.bits"]
-        return float(0.8 + 0.01 * self.params["train.seed"] - 0.01 * lost)
-
-    def report(self, name: str) -> Any:
-        if name == "memory.json":
-            size = 1000 * self.params["ptq.bits"] + self.params["train.seed"]
-            linked = {"flash": {"total": size}, "ram": {"total": 30}}
-            return {"early_exit": {"flash": size, "sram": 60}, "linked": {"early_exit": linked}}
-        return {"segments": {"exit1": {"cycles_until": 1_000_000}, "final": {"cycles_until": 3_000_000}}}
-
-    def fetch(self, paths: list[str], folder: Path) -> None:
-        accuracy = {"value": self.value, "low": self.value - 0.1, "high": self.value + 0.1, "n": 2000}
-        content = {"n": 2000, **{name: {"fp32": {"value": 0.9}, "int8": accuracy} for name in NAMES}}
-        write_json(folder / paths[0], content)
+from tests.experiments.measured import NAMES, Finished
 
 
 def found(*experiments: Finished, group: str = "ptq") -> list[dict[str, Any]]:
@@ -59,7 +24,7 @@ def test_changes_are_against_eight_bits_after_training_at_the_same_seed() -> Non
         assert row["change"].keys() == row["accuracy"].keys() == set(NAMES)
         assert row["change"]["final"]["mean"] == pytest.approx(mean)
     assert rows[0]["accuracy"]["final"]["mean"] == pytest.approx(0.815)
-    assert (rows[1]["flash"], rows[1]["cycles"]) == (4002, 3_000_000)
+    assert (rows[1]["flash"], rows[1]["cycles"]) == (4002, 3_300_000)
 
 
 def test_training_on_in_float_and_a_larger_network_have_rows_of_their_own() -> None:
@@ -69,6 +34,19 @@ def test_training_on_in_float_and_a_larger_network_have_rows_of_their_own() -> N
         ("", "trained on in float, PTQ"),
         ("larger", "QAT"),
     ]
+
+
+def test_costs_on_the_device_are_of_the_lowest_seed() -> None:
+    experiments = [
+        ("ptq", Finished(2)),
+        ("ptq", Finished(1)),
+        ("ptq", Finished(1, 4)),
+        ("qat", Finished(3, 4, qat=2)),
+        ("float", Finished(1, 4, qat=2, qat_rounding=False)),
+        ("larger", Finished(1, 4, qat=2)),
+    ]
+    entries = bits.on_device(experiments)  # type: ignore[arg-type]
+    assert [(one["title"], one["seed"]) for one in entries] == [("8 bits", 1), ("4 bits", 3), ("larger, 4 bits", 1)]
 
 
 def test_a_seed_without_a_reference_has_no_change() -> None:
@@ -91,8 +69,13 @@ def test_the_report_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert lines[2].startswith("| default | 8 | per channel | PTQ | 1, 2 | 81.50 ± 0.71 |")
     assert lines[3].startswith("| default | 4 | per tensor | PTQ | 1 | 77.0 (67.0 to 87.0) |")
     assert lines[3].endswith("| -4.00 | -4.00 | -4.00 |")
-    assert "| larger | 4 | per channel | QAT | 4,001 | 60 | 4,001 | 30 | 3.00 |" in lines
+    assert "| larger | 4 | per channel | QAT | 4,001 | 60 | 4,001 | 30 | 3.30 |" in lines
     assert json.loads(Path("reports/sweeps/trial.json").read_text())[0]["n"] == 2000
+    assert [one["title"] for one in json.loads(Path("reports/sweeps/trial_device.json").read_text())] == [
+        "8 bits",
+        "larger, 4 bits",
+    ]
+    assert "| TFLM, bytes | flash, 8 bits |" in Path("reports/sweeps/trial_device.md").read_text()
 
 
 def test_the_groups_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:

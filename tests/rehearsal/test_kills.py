@@ -18,7 +18,7 @@ from rehearsal.miniature import environment, files, make, unmeasured
 # `rehearsal.soak` kills every stage.
 KILLED = ("prepare", "baseline", "emulate", "plots")
 RESUMED = "baseline"  # killed after its first epoch, before its last
-EPOCHS = {RESUMED: {"epochs": 12}}  # so many that the first one is seen before the last one ends
+EPOCHS = {RESUMED: {"epochs": 40}}  # seconds from the first to the last, within which a busy machine sees the first
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def test_kills_lose_nothing(twins: Twins) -> None:
     kills = twins.passage.kills
     assert len(kills) == len(KILLED)
     assert {kill.victim for kill in kills} == set(VICTIMS)
-    assert twins.passage.resumed >= 1
+    assert twins.passage.resumed >= 1, [(kill.stage, kill.seconds, kill.running) for kill in kills]
     assert faults(twins.undisturbed, twins.killed, twins.passage) == []
 
 
