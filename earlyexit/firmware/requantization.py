@@ -31,6 +31,11 @@ _STEPS = np.array([0, 1, -1, 2, -2])  # added to the nominal step, in turn
 _SUM_TRIES = 3  # starts that are tried on both sides of the nearest
 
 
+Staircase = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Outputs with sums at which a line must have reached them, and outputs with sums at which it must be below them. Each
+output stands in one or both, with the sums nearest to its step; so the lowest and the highest sum are covered."""
+
+
 @dataclass(frozen=True, eq=False)
 class Lines:
     """The lines of a layer; int64 and bool arrays, one value a channel.
@@ -178,32 +183,34 @@ def _batches(count: int) -> list[np.ndarray]:
     return np.split(np.arange(count), [1, 16])
 
 
-def _first_line(
-    channel: _Channel, staircase: tuple[np.ndarray, np.ndarray], scale: int, tried: list[np.ndarray]
-) -> tuple[int, ...] | None:
+def _first_line(channel: _Channel, staircase: Staircase, scale: int, tried: list[np.ndarray]) -> tuple[int, ...] | None:
     """Return the first line that climbs the staircase: scale, start, multiplier, offset, step.
 
     Args:
         channel: of a layer.
-        staircase: of the channel: levels and sums, (M,) each.
+        staircase: of the channel.
         scale: of the line.
         tried: multipliers, offsets and steps, (N,) each.
     """
-    c, (levels, sums), (multipliers, offsets, steps) = channel, staircase, tried
-    goal = (levels << (32 + c.shift)) - (1 << 31)
-    rest = goal - (offsets << 32)[:, None]
-    below, slopes = (steps << 32)[:, None], multipliers[:, None]
-    # The line must reach a level at its sum, and not at the one before.
-    lower = (rest + np.where(sums > 0, 0, below) - (sums << scale) * slopes).max(1)
-    upper = (rest + np.where(sums > 1, 0, below) - ((sums - 1) << scale) * slopes).min(1)
+    c, (multipliers, offsets, steps) = channel, tried
+    slopes, below = multipliers[:, None], (steps << 32)[:, None]
+    needed = [
+        (levels << (32 + c.shift))
+        - (1 << 31)
+        - (offsets << 32)[:, None]
+        + np.where(sums > 0, 0, below)
+        - (sums << scale) * slopes
+        for levels, sums in staircase
+    ]
+    lower, upper = needed[0].max(1), needed[1].min(1)
     starts = (-(-lower // multipliers) - upper // -multipliers - 1) // 2
     fits = (max(abs(c.low), abs(c.high)) << scale) + np.abs(starts) < 2**31
-    for before in (False, True):
-        totals = ((sums - before) << scale) + starts[:, None]
+    for (levels, sums), reached in zip(staircase, (True, False), strict=True):
+        totals = (sums << scale) + starts[:, None]
         heights = (
             totals * slopes + ((offsets[:, None] - np.where(totals < 0, steps[:, None], 0)) << 32) + (1 << 31)
         ) >> 32
-        fits &= (((heights >> c.shift) >= levels) != before).all(1)
+        fits &= (((heights >> c.shift) >= levels) == reached).all(1)
     if not fits.any():
         return None
     n = int(fits.argmax())
@@ -218,11 +225,11 @@ def _output(total: int, multiplier: int, right: int, zero_point: int) -> int:
     return min(max(value, -128), 127)
 
 
-def _staircase(channel: _Channel) -> tuple[np.ndarray, np.ndarray]:
-    """Return the outputs that sums above the lowest, up to the highest, are the first to give, and these sums."""
-    values = np.arange(-127, 128) - channel.zero_point
-    right = channel.right
-    highs = values if right <= 0 else (values << right) - (1 << (right - 1)) + (values <= 0)
-    sums = -((-(highs << 31) + (1 << 30)) // (channel.multiplier << max(-right, 0)))
-    inside = (sums > channel.low) & (sums <= channel.high)
-    return (values + channel.zero_point)[inside], sums[inside]
+def _staircase(channel: _Channel) -> Staircase:
+    """Return what TensorFlow Lite's outputs ask of a line."""
+    c = channel
+    values = np.arange(-127, 128) - c.zero_point
+    highs = values if c.right <= 0 else (values << c.right) - (1 << (c.right - 1)) + (values <= 0)
+    sums = -((-(highs << 31) + (1 << 30)) // (c.multiplier << max(-c.right, 0)))  # the first that give these values
+    levels, given, above = values + c.zero_point, sums <= c.high, sums > c.low
+    return (levels[given], np.maximum(sums[given], c.low)), (levels[above], np.minimum(sums[above] - 1, c.high))

@@ -19,17 +19,29 @@ def window(
     depthwise: bool = False,
     depth: int = 9,
     bits: int = 8,
+    sparse: bool = False,
 ) -> Window:
-    """A layer whose channels bring their sums to outputs by `factors`."""
+    """A layer whose channels bring their sums to outputs by `factors`; sparse: weights of -1, 0 and 1, mostly 0."""
     top = 2 ** (bits - 1) - 1
     channels = len(factors)
     shape = (1, 3, 3, channels) if depthwise else (channels, 1, 1, depth)
+    weights = rng.integers(-top, top + 1, shape, np.int8)
+    if sparse:
+        weights = np.sign(weights) * (rng.random(shape) < 0.25)
+    bias = rng.integers(*((-500, 500) if sparse else (-5000, 5000)), channels)
+    return layer_of(weights, bias, factors, zero_point, bits)
+
+
+def layer_of(weights: np.ndarray, bias: np.ndarray, factors: np.ndarray, zero_point: int, bits: int = 8) -> Window:
+    """A layer of these numbers: 3x3 depthwise for weights (1, 3, 3, C), else pointwise."""
+    depthwise = len(weights) == 1
+    depth = weights.shape[3]
     model = single_layer.window(
         "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
-        single_layer.activation((3, 3, channels if depthwise else depth), (0.02, 5)),
-        rng.integers(-top, top + 1, shape, np.int8),
+        single_layer.activation((3, 3, depth), (0.02, 5)),
+        weights.astype(np.int8),
         (factors * 0.03 / 0.02).tolist(),
-        rng.integers(-5000, 5000, channels).astype(np.int32),
+        bias.astype(np.int32),
         (0.03, zero_point),
         function=ACTIVATIONS.RELU if zero_point == -128 else ACTIVATIONS.NONE,
         bits=bits,
@@ -89,6 +101,22 @@ def test_lines_of_four_bits_give_the_bytes_of_tensorflow_lite(zero_point: int, d
     layer = window(rng, zero_point, 2.0 ** rng.uniform(-6, -2.5, 64), depthwise=depthwise, bits=4)
     assert check(layer) <= 1
     assert requantization.lines(layer).scales.min() >= (8 if depthwise else 12)
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("zero_point", [-128, -3, 40])
+def test_lines_of_few_steps_give_no_other_outputs_at_the_ends(zero_point: int, depthwise: bool) -> None:
+    rng = np.random.default_rng(zero_point + 128)
+    for factor in (1 / 8, 1 / 4, 1 / 2):
+        check(window(rng, zero_point, factor * rng.uniform(0.5, 1, 64), depthwise=depthwise, sparse=True))
+
+
+def test_a_rectified_line_stays_below_the_output_after_the_last() -> None:
+    weights = np.zeros((1, 3, 3, 64), np.int8)
+    weights[:, 0, 1], weights[:, 2, 0] = -1, -1
+    layer = layer_of(weights, np.arange(-250, -186), np.full(64, 0.494147), -128)
+    assert check(layer) == 0
+    assert requantization.lines(layer).rectified
 
 
 def test_factors_that_no_line_serves_are_left_to_the_exact_arithmetic() -> None:
