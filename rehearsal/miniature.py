@@ -87,9 +87,12 @@ def commit(folder: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a shell in which this Python's scripts come first."""
+    """Return the environment of a shell in which this Python's scripts come first, and DVC starts stages by `sh`.
+
+    DVC takes the user's shell. Some, such as bash, give their place to a single command; sh may not.
+    """
     scripts = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"]}
+    return {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"], "SHELL": "/bin/sh"}
 
 
 def unmeasured(folder: Path) -> dict[str, str]:

@@ -125,7 +125,7 @@ def test_commands_of_the_workflow_hold_no_params() -> None:
         assert isinstance(stage.get("foreach", []), dict | list)  # in place, not "${a param}"
         body = stage.get("do", stage)
         assert set(re.findall(r"\$\{(.*?)\}", json.dumps(body))) <= {"item", "key"}
-        assert re.fullmatch(r"python -m stages\.\w+( (\$\{(item|key)\}|[\w/])+)*", body["cmd"])
+        assert re.fullmatch(r"exec python -m stages\.\w+( (\$\{(item|key)\}|[\w/])+)*", body["cmd"])
         assert "vars" not in body
 
 
