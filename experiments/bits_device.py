@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from earlyexit.common.markdown import NOTHING, bold, table, thousands, times
+from earlyexit.common.markdown import bold, table, thousands, times
 from earlyexit.emulation.report import kinds, linked
 from experiments.finished import Experiment
 
@@ -77,7 +77,7 @@ def markdown(entries: Sequence[dict[str, Any]]) -> str:
 
 def _files(entries: Sequence[dict[str, Any]]) -> list[str]:
     rows = [
-        [name, *(_cell(one["tflm"].get(name, {}).get(kind)) for one in entries for kind in ("flash", "sram"))]
+        [name, *(thousands(one["tflm"].get(name, {}).get(kind)) for one in entries for kind in ("flash", "sram"))]
         for name in _names(entries, "tflm")
     ]
     heads = [f"{kind}, {one['title']}" for one in entries for kind in ("flash", "SRAM")]
@@ -89,10 +89,10 @@ def _cycles(entries: Sequence[dict[str, Any]]) -> list[str]:
     rows = []
     for name in _names(entries, "cycles"):
         before = first["cycles"].get(name)
-        row = [name, _cell(before)]
+        row = [name, thousands(before)]
         for one in others:
             now = one["cycles"].get(name)
-            row += [_cell(now), times(now / before if now and before else None)]
+            row += [thousands(now), times(now / before if now and before else None)]
         rows.append(row)
     heads = [head for one in others for head in (one["title"], "ratio")]
     return table(["estimated cycles", first["title"], *heads], rows)
@@ -100,7 +100,7 @@ def _cycles(entries: Sequence[dict[str, Any]]) -> list[str]:
 
 def _kinds(entries: Sequence[dict[str, Any]]) -> list[str]:
     rows = [
-        [name, *(_cell(one["kinds"].get(name, {}).get(key)) for one in entries for key in ("layers", "cycles"))]
+        [name, *(thousands(one["kinds"].get(name, {}).get(key)) for one in entries for key in ("layers", "cycles"))]
         for name in _names(entries, "kinds")
     ]
     sums = [sum(kind[key] for kind in one["kinds"].values()) for one in entries for key in ("layers", "cycles")]
@@ -112,7 +112,3 @@ def _names(entries: Sequence[dict[str, Any]], part: str) -> list[str]:
     """Return the names in a part of any entry, in order, with the baseline last."""
     names = dict.fromkeys(name for one in entries for name in one[part])
     return sorted(names, key=lambda name: name == _BASELINE)
-
-
-def _cell(value: int | None) -> str:
-    return NOTHING if value is None else thousands(value)

@@ -37,9 +37,9 @@ def millions(value: float | None, digits: int = 2) -> str:
     return NOTHING if value is None else f"{value / 1e6:.{digits}f}"
 
 
-def thousands(value: int) -> str:
+def thousands(value: int | None) -> str:
     """Return an integer with a comma between groups of three digits."""
-    return f"{value:,}"
+    return NOTHING if value is None else f"{value:,}"
 
 
 def _line(cells: Sequence[str]) -> str:
