@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from earlyexit.dataset import PackedSplit, open_split
-from earlyexit.model.architecture import for_each
 from earlyexit.model.inference import prepare_torch
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.params import load, overridden
@@ -30,7 +29,7 @@ def main() -> None:
     qat = params.qat.model_copy(update={"epochs": 1, "batch_size": joint.batch_size})
     device = prepare_torch(params.train.seed, params.train.threads, params.train.device)
     network = EarlyExitNetwork(params.architecture())
-    losses = [*for_each(joint.w_exits, len(network.exits)), joint.w_final]
+    losses = joint.loss_weights(len(network.exits))
     split = open_split("data/packed", "train")
     count = min(BATCHES * joint.batch_size, len(split))
     some, few = (PackedSplit(split.images[:n], split.labels[:n], split.ids[:n]) for n in (count, 2))

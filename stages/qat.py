@@ -24,7 +24,6 @@ def main() -> None:
 def _train(name: str, params: Params) -> None:
     # Imported here: torch and the converter take seconds to load, which a mere copy need not wait for.
     from earlyexit.model import checkpoint
-    from earlyexit.model.architecture import for_each
     from earlyexit.quantization.convert import keep_biases
     from earlyexit.training.distributed import launch
     from earlyexit.training.trainers import train_quantized
@@ -32,12 +31,12 @@ def _train(name: str, params: Params) -> None:
 
     if launch("stages.qat", params.train.processes, name):
         return
-    weights, joint, source = params.weight_format(), params.joint, Path("models/pruned", name)
+    weights, source = params.weight_format(), Path("models/pruned", name)
     with training(f"qat/{name}", params.train, params.augment, params.teacher.share) as (folder, session):
         network = checkpoint.load(source)
         checkpoint.check_finite(network.state_dict(), source / facts.WEIGHTS)
         keep_biases(network.fold())
-        shares = [*for_each(joint.w_exits, len(network.exits)), joint.w_final] if len(network.exits) else [1.0]
+        shares = params.joint.loss_weights(len(network.exits))
         trained, found, metrics = train_quantized(
             network, params.qat, shares, session, bits=weights.bits, per_channel=weights.per_channel
         )

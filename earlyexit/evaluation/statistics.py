@@ -10,7 +10,7 @@ BINS = 15
 EDGES = np.linspace(0.5, 1, BINS + 1)
 """Edges of the bins: the likelier of two classes has a probability of at least 0.5."""
 
-Z = 1.959963984540054
+_Z = 1.959963984540054
 """97.5th percentile of the normal distribution: 95 % lie within it on both sides."""
 
 
@@ -49,9 +49,9 @@ def share(found: np.ndarray) -> Accuracy:
     count, n = int(np.sum(found)), len(found)
     value = count / n
     # As scipy.stats has it, which takes too long to load for the many stages that report an interval.
-    scale = 2 * (n + Z**2)
-    centre = (2 * n * value + Z**2) / scale
-    half = Z / scale * math.sqrt(4 * n * value * (1 - value) + Z**2)
+    scale = 2 * (n + _Z**2)
+    centre = (2 * n * value + _Z**2) / scale
+    half = _Z / scale * math.sqrt(4 * n * value * (1 - value) + _Z**2)
     return Accuracy(value, centre - half if count else 0.0, centre + half if count < n else 1.0, n)
 
 

@@ -109,6 +109,10 @@ class JointRecipe(DistilledRecipe):
             raise ValueError("w_final and w_exits are all 0: nothing would be trained")
         return self
 
+    def loss_weights(self, exits: int) -> list[float]:
+        """Return the weights of Eq. 1: of each exit and of the final classifier, or 1 for a network without exits."""
+        return [*for_each(self.w_exits, exits), self.w_final] if exits else [1.0]
+
 
 class QatRecipe(DistilledRecipe):
     """Quantization-aware training; 0 epochs leave the network to post-training quantization.

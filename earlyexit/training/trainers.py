@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from earlyexit.dataset import PackedSplit
-from earlyexit.model.architecture import for_each
 from earlyexit.model.inference import predict
 from earlyexit.model.network import EarlyExitNetwork
 from earlyexit.training import distributed
@@ -117,7 +116,7 @@ def train_jointly(network: EarlyExitNetwork, recipe: JointRecipe, session: Sessi
     The network's own teacher is its final classifier as it was before. Result and errors as `train_baseline`.
     """
     network.norm_frozen = recipe.freeze_norm
-    weights = [*for_each(recipe.w_exits, len(network.exits)), recipe.w_final]
+    weights = recipe.loss_weights(len(network.exits))
     return _fine_tune("joint", network, copy.deepcopy(network), recipe, weights, session)
 
 
