@@ -1,5 +1,6 @@
 """Convert the trained network to ONNX and to float .tflite segments, and compare their logits with PyTorch's."""
 
+import copy
 import warnings
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from torch import nn
 
 from earlyexit.common.quiet import quiet
 from earlyexit.model.network import ConvUnit, EarlyExitNetwork
@@ -38,6 +40,10 @@ def to_onnx(network: EarlyExitNetwork) -> bytes:
     """Return `network` (folded) as ONNX: `image` (N, 3, R, R), normalized, to `exit1`, ..., `final`, each (N, 2)."""
     size = network.resolution
     names = network.architecture.outputs
+    network = copy.deepcopy(network)
+    for unit in network.modules():
+        if isinstance(unit, nn.ReLU6):
+            unit.inplace = False  # the exporter has no operator for it in place, and takes twice as long
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
