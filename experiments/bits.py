@@ -1,20 +1,26 @@
 """`python -m experiments.bits NAME GROUP...`: weights of eight and of four bits, quantized after training and in it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from earlyexit.common.files import read_json
 from earlyexit.common.markdown import millions, percent_within, table, thousands
+from earlyexit.evaluation import per_image
+from earlyexit.evaluation.statistics import paired_difference
+from earlyexit.policy import decision
 from experiments import bits_device
 from experiments.finished import Experiment, find, save
-from experiments.seeds import cell, spread
+from experiments.seeds import Cell, cell, spread
 from stages import run
 
 Key = tuple[str, int, str, str]
 """Network ("" or LARGER), bits, weights, and way of an experiment."""
+
+Run = dict[str, Any]
+"""What one experiment found."""
 
 LARGER = "larger"
 """The group of experiments on a larger network, which fits the device thanks to four bits."""
@@ -28,7 +34,8 @@ _ON_DEVICE = {
     (LARGER, 4, "per_channel", _QAT): "larger, 4 bits",
 }
 """The networks whose costs on the device are reported part by part, with their titles."""
-_ACCURACY = "models/evaluation/accuracy.json"
+_VAL = "models/evaluation/val.safetensors"
+_CALIBRATION = ("models/int8/baseline/accuracy.json", "models/int8/early_exit/accuracy.json")
 _COSTS = {
     "flash": "flash, .tflite",
     "sram": "SRAM, TFLM",
@@ -38,7 +45,7 @@ _COSTS = {
 
 
 def rows(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, Any]]:
-    """Return for each network and each way to quantize it: accuracies on val, changes, and costs.
+    """Return for each network and each way to quantize it: accuracies, changes, and costs.
 
     Args:
         experiments: with the group of each.
@@ -46,33 +53,28 @@ def rows(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, Any]]:
     Returns:
         rows of network ("" or "larger"), bits, weights, way, seeds, and n val images; accuracy of each classifier, and
         change against eight bits per channel by PTQ at the same seed (None where there is no such experiment), as mean
-        and deviation over seeds; bytes and cycles, the largest of any seed.
+        and deviation over seeds, or of one seed with its 95 % interval; calibration: n, accuracy and change on that
+        split, where a change has no interval; bytes and cycles, the largest of any seed.
     """
     found = [_run(group, experiment) for group, experiment in experiments]
-    reference = {entry["seed"]: entry["accuracy"] for entry in found if entry["key"] == _REFERENCE}
+    reference = {entry["seed"]: entry for entry in found if entry["key"] == _REFERENCE}
     keys = sorted({entry["key"] for entry in found}, key=lambda key: (key[0], -key[1], key[2], _WAYS.index(key[3])))
     return [_row(key, [entry for entry in found if entry["key"] == key], reference) for key in keys]
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as two Markdown tables: accuracies, and costs."""
-    classifiers = list(found[0]["accuracy"])
-    heads = ["Network", "Bits", "Scales", "Quantized by", "Seeds", *(f"{name} (%)" for name in classifiers)]
-    heads += [f"change, {name}" for name in classifiers]
-    cells = [
-        [
-            *_labels(row),
-            ", ".join(map(str, row["seeds"])),
-            *(_accuracy(row["accuracy"][name]) for name in classifiers),
-            *(cell(row["change"][name], 100, "+") for name in classifiers),
-        ]
-        for row in found
-    ]
-    lines = table(heads, cells, labels=5)
-    lines += [
+    """Return the rows as Markdown tables: accuracies on val and on the calibration split, and costs."""
+    lines = [
+        *_accuracies(found, found),
         "",
         f"Val accuracy of the quantized networks, n = {found[0]['n']:,}. Several seeds: mean ± sample standard "
-        "deviation; one seed: 95 % interval. Change: points against eight bits per channel by PTQ, of the same seeds.",
+        "deviation; one seed: 95 % interval. Change: points against eight bits per channel by PTQ, of the same seeds, "
+        "with Newcombe's interval for the same images.",
+        "",
+        *_accuracies(found, [row["calibration"] for row in found]),
+        "",
+        f"The same on the calibration split, n = {found[0]['calibration']['n']:,}. No training saw these images; PTQ "
+        "takes the ranges of activations from some of them.",
         "",
     ]
     costs = [[*_labels(row), *(thousands(row[key]) for key in _COSTS), millions(row["cycles"], 2)] for row in found]
@@ -112,18 +114,25 @@ def on_device(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, A
     return [bits_device.entry(title, first[key]) for key, title in _ON_DEVICE.items() if key in first]
 
 
-def _run(group: str, experiment: Experiment) -> dict[str, Any]:
+def _run(group: str, experiment: Experiment) -> Run:
     memory, emulated = experiment.report("memory.json"), experiment.report("emulated.json")
     linked = memory["linked"]["early_exit"]
     *_, whole = emulated["segments"].values()
     with TemporaryDirectory() as copy:
-        experiment.fetch([_ACCURACY], Path(copy))
-        accuracy = read_json(Path(copy, _ACCURACY))
+        experiment.fetch([_VAL, *_CALIBRATION], Path(copy))
+        val = per_image.load(Path(copy, _VAL))
+        baseline, early_exit = (read_json(Path(copy, path)) for path in _CALIBRATION)
+    accuracy = {name: entry["int8"] for name, entry in per_image.report(val).items() if name != "n"}
+    answers = map(decision.labels, (*val.int8_baseline, *val.int8_early_exit))
     return {
         "key": _key(group, experiment),
         "seed": experiment.param("train.seed"),
-        "n": accuracy.pop("n"),
-        "accuracy": {name: entry["int8"] for name, entry in accuracy.items()},
+        "labels": val.labels,
+        "answers": dict(zip(accuracy, answers, strict=True)),
+        "accuracy": accuracy,
+        "calibration": {
+            name: (baseline["final"] if name == "baseline" else early_exit[name])["int8"] for name in accuracy
+        },
         "flash": memory["early_exit"]["flash"],
         "sram": memory["early_exit"]["sram"],
         "library_flash": linked["flash"]["total"],
@@ -132,9 +141,10 @@ def _run(group: str, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _row(key: Key, runs: Sequence[dict[str, Any]], reference: dict[int, Any]) -> dict[str, Any]:
+def _row(key: Key, runs: Sequence[Run], reference: Mapping[int, Run]) -> dict[str, Any]:
     network, bits, weights, way = key
     runs = sorted(runs, key=lambda run: run["seed"])
+    before = [reference.get(run["seed"]) for run in runs]
     names = list(runs[0]["accuracy"])
     return {
         "network": network,
@@ -142,28 +152,68 @@ def _row(key: Key, runs: Sequence[dict[str, Any]], reference: dict[int, Any]) ->
         "weights": weights,
         "way": way,
         "seeds": [run["seed"] for run in runs],
-        "n": runs[0]["n"],
-        "accuracy": {
-            name: runs[0]["accuracy"][name]
-            if len(runs) == 1
-            else spread([run["accuracy"][name]["value"] for run in runs])
-            for name in names
+        "n": len(runs[0]["labels"]),
+        "accuracy": {name: _mean(runs, "accuracy", name) for name in names},
+        "change": {name: _paired(runs, before, name) or _change(runs, before, "accuracy", name) for name in names},
+        "calibration": {
+            "n": runs[0]["calibration"][names[0]]["n"],
+            "accuracy": {name: _mean(runs, "calibration", name) for name in names},
+            "change": {name: _change(runs, before, "calibration", name) for name in names},
         },
-        "change": {name: spread([_change_of(run, name, reference) for run in runs]) for name in names},
         **{cost: max(run[cost] for run in runs) for cost in (*_COSTS, "cycles")},
     }
 
 
-def _change_of(run: dict[str, Any], name: str, reference: dict[int, Any]) -> float | None:
-    before = reference.get(run["seed"])
-    return None if before is None else float(run["accuracy"][name]["value"] - before[name]["value"])
+def _mean(runs: Sequence[Run], split: str, name: str) -> Cell | None:
+    """Return the accuracy of one seed with its interval, of several their mean and deviation."""
+    one: Cell = runs[0][split][name]
+    return one if len(runs) == 1 else spread([run[split][name]["value"] for run in runs])
+
+
+def _change(runs: Sequence[Run], before: Sequence[Run | None], split: str, name: str) -> Cell | None:
+    return spread(
+        [
+            None if then is None else run[split][name]["value"] - then[split][name]["value"]
+            for run, then in zip(runs, before, strict=True)
+        ]
+    )
+
+
+def _paired(runs: Sequence[Run], before: Sequence[Run | None], name: str) -> Cell | None:
+    """Return the change of one seed, with its interval; None for several seeds, or without another to compare with."""
+    if len(runs) > 1 or before[0] is None or before[0] is runs[0]:
+        return None
+    found = paired_difference(runs[0]["answers"][name], before[0]["answers"][name], runs[0]["labels"])
+    return {"mean": found.value, "low": found.low, "high": found.high}
 
 
 def _labels(row: dict[str, Any]) -> list[str]:
     return [row["network"] or "default", str(row["bits"]), row["weights"].replace("_", " "), row["way"]]
 
 
-def _accuracy(found: dict[str, float]) -> str:
+def _accuracies(found: Sequence[dict[str, Any]], splits: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a table of the accuracies and changes in `splits`, which belong to the rows `found`."""
+    classifiers = list(splits[0]["accuracy"])
+    heads = ["Network", "Bits", "Scales", "Quantized by", "Seeds", *(f"{name} (%)" for name in classifiers)]
+    heads += [f"change, {name}" for name in classifiers]
+    cells = [
+        [
+            *_labels(row),
+            ", ".join(map(str, row["seeds"])),
+            *(_accuracy(split["accuracy"][name]) for name in classifiers),
+            *(_points(split["change"][name]) for name in classifiers),
+        ]
+        for row, split in zip(found, splits, strict=True)
+    ]
+    return table(heads, cells, labels=5)
+
+
+def _points(change: Cell | None) -> str:
+    interval = f" ({100 * change['low']:+.1f} to {100 * change['high']:+.1f})" if change and "low" in change else ""
+    return cell(change, 100, "+") + interval
+
+
+def _accuracy(found: Cell) -> str:
     return cell(found, 100) if "mean" in found else percent_within(found["value"], found["low"], found["high"], 1)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from experiments import bits
-from tests.experiments.measured import NAMES, Finished
+from tests.experiments.measured import IMAGES, NAMES, Finished
 
 
 def found(*experiments: Finished, group: str = "ptq") -> list[dict[str, Any]]:
@@ -21,10 +21,21 @@ def test_changes_are_against_eight_bits_after_training_at_the_same_seed() -> Non
         (4, "QAT", [2]),
     ]
     for row, mean in zip(rows, (0.0, -0.04, 0.0), strict=True):
-        assert row["change"].keys() == row["accuracy"].keys() == set(NAMES)
-        assert row["change"]["final"]["mean"] == pytest.approx(mean)
+        for split in (row, row["calibration"]):
+            assert split["change"].keys() == split["accuracy"].keys() == set(NAMES)
+            assert split["change"]["final"]["mean"] == pytest.approx(mean)
     assert rows[0]["accuracy"]["final"]["mean"] == pytest.approx(0.815)
+    assert rows[0]["calibration"]["accuracy"]["final"]["mean"] == pytest.approx(0.715)
     assert (rows[1]["flash"], rows[1]["cycles"]) == (4002, 3_300_000)
+
+
+def test_the_change_of_one_seed_has_an_interval_on_val() -> None:
+    reference, row = found(Finished(1), Finished(1, 4))
+    assert reference["change"]["exit1"] == {"mean": 0.0}
+    change = row["change"]["exit1"]
+    assert change["mean"] == pytest.approx(-0.04)
+    assert -0.08 < change["low"] < -0.04 < change["high"] < -0.01  # all that changed are wrong now
+    assert row["calibration"]["change"]["exit1"] == {"mean": pytest.approx(-0.04)}
 
 
 def test_training_on_in_float_and_a_larger_network_have_rows_of_their_own() -> None:
@@ -67,10 +78,11 @@ def test_the_report_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     bits.main()
     lines = Path("reports/sweeps/trial.md").read_text().splitlines()
     assert lines[2].startswith("| default | 8 | per channel | PTQ | 1, 2 | 81.50 ± 0.71 |")
-    assert lines[3].startswith("| default | 4 | per tensor | PTQ | 1 | 77.0 (67.0 to 87.0) |")
-    assert lines[3].endswith("| -4.00 | -4.00 | -4.00 |")
+    assert lines[3].startswith("| default | 4 | per tensor | PTQ | 1 | 77.0 (70.7 to 82.3) |")
+    assert lines[3].endswith(" -4.00 (-7.2 to -1.1) |")
+    assert "| default | 4 | per tensor | PTQ | 1 | 67.0 (0.0 to 100.0) |" in "\n".join(lines)
     assert "| larger | 4 | per channel | QAT | 4,001 | 60 | 4,001 | 30 | 3.30 |" in lines
-    assert json.loads(Path("reports/sweeps/trial.json").read_text())[0]["n"] == 2000
+    assert json.loads(Path("reports/sweeps/trial.json").read_text())[0]["n"] == IMAGES
     assert [one["title"] for one in json.loads(Path("reports/sweeps/trial_device.json").read_text())] == [
         "8 bits",
         "larger, 4 bits",
