@@ -45,6 +45,8 @@ PHOTOS = (
     "joint.temperature=1",
     "joint.w_exits=1.0",
     "teacher.share=0.5",
+    "qat.distill=1.0",
+    "qat.temperature=1",
 )
 
 # Instead of the baseline's leaves of PHOTOS, where baseline.pretrained is given: the weights as they are.

@@ -26,12 +26,12 @@ TEACHER = MODELS / "teacher"
 
 @contextmanager
 def training(
-    name: str, train: TrainParams, augment: AugmentRecipe, teacher_share: float = 1
+    name: str, train: TrainParams, augment: AugmentRecipe, teacher_share: float | None = 1
 ) -> Iterator[tuple[Path, Session]]:
     """Seed torch; yield the folder that becomes models/`name`, and a session on data/packed that logs into it.
 
-    If models/teacher holds answers, the session has them, with `teacher_share` (`Taught.share`). The state of the
-    unfinished training is removed once the folder has its name.
+    If models/teacher holds answers, the session has them, with `teacher_share` (`Taught.share`); None: without them.
+    The state of the unfinished training is removed once the folder has its name.
     """
     device = distributed.join(prepare_torch(train.seed, train.threads, train.device))
     unfinished = MODELS / ".unfinished" / name
@@ -47,7 +47,7 @@ def training(
                 log=log,
                 precision=train.precision,
                 unfinished=unfinished,
-                taught=answers(images, teacher_share),
+                taught=None if teacher_share is None else answers(images, teacher_share),
             ),
         )
     if distributed.is_main():

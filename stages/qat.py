@@ -32,7 +32,7 @@ def _train(name: str, params: Params) -> None:
     if launch("stages.qat", params.train.processes, name):
         return
     weights, source = params.weight_format(), Path("models/pruned", name)
-    with training(f"qat/{name}", params.train, params.augment, params.teacher.share) as (folder, session):
+    with training(f"qat/{name}", params.train, params.augment, teacher_share=None) as (folder, session):
         network = checkpoint.load(source)
         checkpoint.check_finite(network.state_dict(), source / facts.WEIGHTS)
         keep_biases(network.fold())

@@ -52,7 +52,7 @@ STAGES_OF = {
     "placement.epochs": {"candidates"},
     "augment": TRAINED | QAT | {"shrink"},
     "teacher": {"teach"},
-    "teacher.share": QAT | {"candidates", "disjoint", "joint"},
+    "teacher.share": {"candidates", "disjoint", "joint"},
     "train": TRAINED | QAT | {"shrink", "candidates"},
     "train.seed": TRAINED | QAT | {"shrink", "candidates", "evaluate"},
     "train.threads": TRAINED | QAT | {"shrink", "candidates", "evaluate"},
@@ -200,7 +200,8 @@ def test_a_stage_reads_no_params_but_its_own(project: Repo, script: str) -> None
 
 
 def script_of(stage: Any) -> str:
-    return str(stage.cmd).split()[2].removeprefix("stages.")
+    _exec, _python, _m, module, *_arguments = str(stage.cmd).split()
+    return module.removeprefix("stages.")
 
 
 def closure(script: str) -> set[str]:

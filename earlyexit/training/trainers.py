@@ -132,7 +132,7 @@ def train_quantized(
     """Train a network that rounds as its quantized file will, by the weighted loss of Eq. 1.
 
     Args:
-        network: trained and folded; it changes. Its final classifier as it was before is a teacher.
+        network: trained and folded; it changes. Its final classifier as it was before is its own teacher.
         recipe: how to train.
         weights: of the losses, one per classifier.
         session: the images, the device, the teacher.

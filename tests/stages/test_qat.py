@@ -28,13 +28,17 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return SPLITS[name]
 
     monkeypatch.setattr(logs, "open_split", opened)
-    monkeypatch.setattr(logs, "answers", lambda images, share: None)
+    monkeypatch.setattr(logs, "answers", no_other_teacher)
     params = tiny()
     for name, structure in zip(NAMES, (params.baseline_architecture(), params.architecture()), strict=True):
         source = Path("models/pruned", name)
         source.mkdir(parents=True)
         checkpoint.save(source, tiny_network.network(structure), {"seed": 1, "metrics": {}})
     return tmp_path
+
+
+def no_other_teacher(*_: Any) -> None:
+    raise AssertionError("the network is its own teacher")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, name: str = "early_exit", **changes: Any) -> Path:
