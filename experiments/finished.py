@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,7 +36,7 @@ class Experiment:
         Raises:
             ValueError: there is no such leaf.
         """
-        value = _yaml(self.read("params.yaml"))
+        value = self._params
         for key in leaf.split("."):
             if not isinstance(value, dict) or key not in value:
                 raise ValueError(f"{leaf}: no such leaf in the params of {self.name}")
@@ -77,6 +78,10 @@ class Experiment:
                 files.get(path, str(target), recursive=files.isdir(path))
             except (DvcException, OSError) as error:
                 raise ValueError(f"{self.name} ({self.revision[:7]}): {path} cannot be read: {error}") from error
+
+    @cached_property
+    def _params(self) -> Any:
+        return _yaml(self.read("params.yaml"))
 
     def _files(self, path: str) -> list[str]:
         """Return `path` if it is a file, and all files below it if it is a folder."""
